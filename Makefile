@@ -1,0 +1,60 @@
+# `make` lists the targets; each does its own set-up.
+
+PYTHON3     ?= python3
+VENV        := .venv
+PYTHON      := $(VENV)/bin/python
+INSTALLED   := $(VENV)/.installed
+
+# More options for pip, such as PIP_FLAGS="--index-url https://pypi.example.org/simple".
+PIP_FLAGS   ?=
+
+# Where else to look for torch. On Linux the package index has it with several GB of CUDA; PyTorch's own index has a
+# build without. `auto` takes that one on a Linux machine without NVIDIA's driver, when it answers within 5 seconds.
+# TORCH_INDEX= leaves the choice to pip; TORCH_INDEX=URL adds another index.
+TORCH_INDEX ?= auto
+CPU_INDEX   := https://download.pytorch.org/whl/cpu
+
+TEST        := $(PYTHON) -m pytest --durations=10
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test check demo doctor clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED)  ## install everything into .venv, at the versions in constraints.txt
+
+test: setup  ## run the tests, and list the ten slowest
+	$(TEST)
+
+check: setup  ## all that a change must pass: format, lint, types, imports, tests
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) $(VENV)/bin/lint-imports
+	$(TEST)
+
+demo: setup  ## learn a model and plan in it, in minutes
+	$(PYTHON) -m agents.cem_plan --config-name demo
+
+doctor: setup  ## say what this machine gives, and whether the main job can run on it
+	$(PYTHON) -m agents.doctor
+
+clean:  ## remove .venv, caches and build products; keeps runs/
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch goes first, alone, so that nothing else is taken from its index.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON3) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("$(PYTHON3) is Python " \
+		f"{v.major}.{v.minor}: svg-worldmodel needs 3.11 or newer; give one with make PYTHON3=python3.11")'
+	@test -x $(VENV)/bin/pip || $(PYTHON3) -m venv --clear $(VENV)
+	@index="$(TORCH_INDEX)"; \
+	if [ "$$index" = auto ]; then \
+		index=; \
+		if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && timeout 5 $(PYTHON) -c \
+			'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/")' 2>/dev/null; then index=$(CPU_INDEX); fi; \
+	fi; \
+	set -x; $(PYTHON) -m pip install $(PIP_FLAGS) -c constraints.txt $${index:+--extra-index-url "$$index"} torch
+	$(PYTHON) -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
+	@touch $@

@@ -1,0 +1,1 @@
+"""What acts: planners, actors, and the loops that people run."""

@@ -1,0 +1,104 @@
+"""Planning in the model: filter what was observed, score candidate actions in imagination, act."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.actor import explored
+from agents.planners.planner import Plan, Planner
+from worldmodel.errors import WorldModelError
+from worldmodel.state import State
+from worldmodel.svg import WorldModel
+
+
+def imagined_return(model: WorldModel, state: State, candidates: Tensor) -> Tensor:
+    """Returns (n,) of candidates (n, h, a) imagined from `state`, one row, taking the mean of every latent.
+
+    A reward counts by the probability that the task has not terminated before it: the transition that terminates
+    still earns its reward, what comes after it earns nothing.
+    """
+    n, h, _ = candidates.shape
+    state = state.repeat(n)
+    total = torch.zeros(n, device=candidates.device)
+    alive = torch.ones(n, device=candidates.device)
+    for step in range(h):
+        prediction = model.imagine(state, candidates[:, step], noise=None)
+        total = total + alive * prediction.reward
+        alive = alive * prediction.continues
+        state = prediction.state
+    return total
+
+
+class PlanningAgent:
+    """Acts by planning (PlaNet, Hafner et al. 2019, section 3): an `Actor`.
+
+    Each frame is filtered once, into one row of state that every candidate then starts from. With `warm_start` a
+    search begins where the previous decision's ended, one step on; PlaNet itself starts afresh each time.
+
+    Attributes:
+        plan: what the last `act` found, before exploration noise; None before the first of an episode.
+    """
+
+    def __init__(self, model: WorldModel, planner: Planner, *, warm_start: bool = True) -> None:
+        self._model = model
+        self._planner = planner
+        self._warm_start = warm_start
+        self._state: State | None = None
+        self._start: Tensor | None = None
+        self.plan: Plan | None = None
+
+    @torch.inference_mode()
+    def reset(self, frame: np.ndarray) -> None:
+        """Begins an episode with its first frame, (H, W, 3) uint8; raises WorldModelError when it is anything else."""
+        pixels = self._pixels(frame)
+        actions = torch.zeros(1, 0, self._model.spec.action_size, device=pixels.device)
+        self._state = self._model.initial(pixels[:, None], actions, noise=None)
+        self._start = self.plan = None
+
+    @torch.inference_mode()
+    def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
+        """Plans and gives the first action, (a,) float32, with exploration noise (see `explored`).
+
+        Raises WorldModelError before the first `reset`, and when no candidate has a finite return.
+        """
+        state, spec = self._filtered(), self._model.spec
+        high = torch.ones(spec.action_size, device=self._model.device)
+        low = -high if spec.action_kind == "box" else torch.zeros_like(high)
+
+        def score(candidates: Tensor) -> Tensor:
+            return imagined_return(self._model, state, candidates)
+
+        self.plan = self._planner.plan(score, low, high, warm_start=self._start, generator=generator)
+        return explored(self.plan.actions[0].cpu().numpy().copy(), spec, generator, exploration)
+
+    @torch.inference_mode()
+    def observe(self, action: np.ndarray, frame: np.ndarray) -> None:
+        """Filters the frame (H, W, 3) uint8 that the executed `action` (a,) led to, at the posterior's mean.
+
+        Raises WorldModelError before the first `reset`, and when a shape or type does not fit the model's environment.
+        """
+        state, spec = self._filtered(), self._model.spec
+        if action.shape != (spec.action_size,):
+            raise WorldModelError(f"the action is {action.shape}: {spec.task} takes ({spec.action_size},)")
+        taken = torch.from_numpy(np.array(action, np.float32))[None].to(self._model.device)
+        self._state = self._model.observe(state, taken, self._pixels(frame), noise=None)
+        # Without a plan for the step just taken there is nothing to shift: the next search starts afresh.
+        self._start = self.plan.shifted() if self._warm_start and self.plan is not None else None
+        self.plan = None
+
+    def _filtered(self) -> State:
+        if self._state is None:
+            raise WorldModelError("the agent has seen no frame yet: call reset(frame) first")
+        return self._state
+
+    def _pixels(self, frame: np.ndarray) -> Tensor:
+        """A frame (H, W, 3) as (1, 3, H, W) uint8."""
+        expected = (*self._model.spec.frame_size, 3)
+        if frame.dtype != np.uint8 or frame.shape != expected:
+            raise WorldModelError(
+                f"the frame is {frame.dtype} {frame.shape}, the model was trained on uint8 {expected}: "
+                "give it frames of the environment it was trained on"
+            )
+        return torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].to(self._model.device)

@@ -1,0 +1,19 @@
+"""Every seed of a run, from its one seed.
+
+Episodes, evaluations and fits each draw from streams of their own, numbered: what is done at step n does not depend on
+how often the run was killed before it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+STREAMS = ("collect", "evaluate", "fit", "model", "contexts")
+
+
+def seed_of(run_seed: int, stream: Literal["collect", "evaluate", "fit", "model", "contexts"], index: int = 0) -> int:
+    """A seed in [0, 2**31) for the index-th thing of a stream."""
+    sequence = np.random.SeedSequence([run_seed, STREAMS.index(stream), index])
+    return int(sequence.generate_state(1)[0] >> 1)

@@ -1,0 +1,83 @@
+"""From an `env` group of the configuration to an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.dmc import DmcSimulator
+from envs.gym import GymSimulator
+from envs.pixels import PixelEnv, Simulator
+from envs.rendering import RENDERINGS
+from worldmodel.errors import ConfigError
+
+COMMON_KEYS = {"backend", "name", "action_repeat", "time_limit", "size"}
+OWN_KEYS = {"dm_control": {"domain", "task"}, "gymnasium": {"id", "kwargs"}}
+
+
+def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> PixelEnv:
+    """The environment a configuration describes.
+
+    Args:
+        config: plain values under exactly these keys: ``backend``; ``name``, short, for folders; ``action_repeat``,
+            simulator steps per step; ``time_limit`` in simulator steps, 0 for none; ``size``, [height, width],
+            multiples of 16; and ``domain`` and ``task`` (backend dm_control) or ``id`` and ``kwargs`` (gymnasium).
+        rendering: ``standard``, or ``fast``: cheaper shadows and edges, where MuJoCo draws for dm_control.
+
+    Raises:
+        ConfigError: for settings that cannot be meant.
+        EnvError: for an environment that does not exist or cannot be drawn.
+    """
+    _check(config, rendering)
+    height, width = config["size"]
+    simulator: Simulator
+    if config["backend"] == "dm_control":
+        task = config["task"]
+        simulator = DmcSimulator(config["domain"], task, size=(height, width), fast=rendering == "fast")
+    else:
+        task = config["id"]
+        simulator = GymSimulator(task, config["kwargs"], size=(height, width))
+    try:
+        return PixelEnv(
+            simulator,
+            env=config["name"],
+            task=task,
+            action_repeat=config["action_repeat"],
+            time_limit=config["time_limit"],
+            size=(height, width),
+        )
+    except BaseException:
+        simulator.close()
+        raise
+
+
+def _check(config: Mapping[str, Any], rendering: str) -> None:
+    backend = config.get("backend")
+    if backend not in OWN_KEYS:
+        raise ConfigError(f"env.backend is {backend!r}: set one of {', '.join(OWN_KEYS)}")
+    if rendering not in RENDERINGS:
+        raise ConfigError(f"rendering is {rendering!r}: set one of {', '.join(RENDERINGS)}")
+    expected = COMMON_KEYS | OWN_KEYS[backend]
+    if missing := sorted(expected - set(config)):
+        raise ConfigError(f"env lacks {', '.join(missing)}: {backend} needs {', '.join(sorted(expected))}")
+    if unexpected := sorted(set(config) - expected):
+        raise ConfigError(f"env has {', '.join(unexpected)}, which {backend} does not know: remove it")
+    for key, least in (("action_repeat", 1), ("time_limit", 0)):
+        if not _is_integer(config[key]) or config[key] < least:
+            raise ConfigError(f"env.{key} is {config[key]!r}: set an integer >= {least}")
+    for key in sorted({"name", "domain", "task", "id"} & expected):
+        if not (isinstance(config[key], str) and config[key]):
+            raise ConfigError(f"env.{key} is {config[key]!r}: set a name")
+    if not isinstance(config.get("kwargs", {}), Mapping):
+        raise ConfigError(f"env.kwargs is {config['kwargs']!r}: set a mapping, {{}} for none")
+    size = config["size"]
+    if not (isinstance(size, Sequence) and len(size) == 2 and all(map(_is_side, size))):
+        raise ConfigError(f"env.size is {size}: set [height, width], positive multiples of 16")
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_side(value: Any) -> bool:
+    return _is_integer(value) and value > 0 and value % 16 == 0

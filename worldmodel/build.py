@@ -1,0 +1,84 @@
+"""From a few numbers to a model: the family's members and their capacity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from worldmodel.config import ModelConfig
+from worldmodel.decoder import Decoder
+from worldmodel.encoder import Encoder, block
+from worldmodel.errors import ConfigError
+from worldmodel.heads import Head, Statistics
+from worldmodel.recurrent import GaussianPredictor, Predictor, conv3x3, dense
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import FEEDBACKS, SVG, bounded, residual
+
+CHANNELS = 3
+
+
+def scaled(channels: int, factor: float) -> int:
+    """Channels times a capacity factor, in whole groups of 8."""
+    return max(8, 8 * round(channels * factor / 8))
+
+
+def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> SVG:
+    """A new model of an environment.
+
+    Raises ConfigError when the frame's sides are not multiples of what the encoder divides them by, or for an unknown
+    feedback.
+    """
+    if feedback not in FEEDBACKS:
+        raise ConfigError(f"feedback is {feedback!r}: set one of {', '.join(FEEDBACKS)}")
+    height, width = spec.frame_size
+    shrink = config.patch * 2 ** len(config.stages)
+    if height % shrink or width % shrink:
+        raise ConfigError(f"frames are {height}x{width}: this model needs sides that are multiples of {shrink}")
+    h, w = height // shrink, width // shrink
+    stages = [(scaled(channels, config.K), blocks) for channels, blocks in config.stages]
+    last = stages[-1][0]
+    hidden = scaled(config.hidden, config.M)
+    conv = config.recurrence == "conv"
+    layer = conv3x3 if conv else dense
+
+    if conv:
+        to_feature: list[nn.Module] = [conv3x3(last, config.feature)]
+        to_map: nn.Module = block(config.feature, last)
+        feature_shape: tuple[int, ...] = (config.feature, h, w)
+    else:
+        to_feature = [nn.Flatten(), nn.Linear(last * h * w, config.feature)]
+        to_map = nn.Sequential(
+            nn.Linear(config.feature, last * h * w), nn.Unflatten(1, (last, h, w)), nn.LeakyReLU(0.2)
+        )
+        feature_shape = (config.feature,)
+    # Features of unit scale, so that a squared feature error means the same in every model and cannot shrink away.
+    to_feature.append(nn.Tanh() if config.advance == "bounded" else nn.GroupNorm(1, config.feature, affine=False))
+
+    stack: dict[str, Any] = {"channels": CHANNELS, "patch": config.patch, "stages": stages}
+    gaussian = {"inputs": config.feature, "hidden": hidden, "latent": config.latent}
+    model = SVG(
+        config=config,
+        spec=spec,
+        feedback=FEEDBACKS[feedback],
+        noise_shape=(config.latent, *feature_shape[1:]),
+        statistics=Statistics((CHANNELS, height, width)),
+        encoder=Encoder(**stack, output=nn.Sequential(*to_feature)),
+        decoder=Decoder(**stack, input=to_map, skips=config.skips),
+        frame_predictor=Predictor(
+            layer,
+            inputs=config.feature + config.latent + spec.action_size,
+            hidden=hidden,
+            layers=config.layers,
+            outputs=config.feature,
+        ),
+        posterior=GaussianPredictor(layer, **gaussian),
+        prior=GaussianPredictor(layer, **gaussian),
+        advance={"residual": residual, "bounded": bounded}[config.advance],
+        reward=Head(feature_shape, spec.action_size, hidden=config.head),
+        continuation=Head(feature_shape, spec.action_size, hidden=config.head),
+    )
+    if config.advance == "residual":  # starts by predicting that nothing moves
+        for parameter in model.frame_predictor.output.parameters():
+            nn.init.zeros_(parameter)
+    return model

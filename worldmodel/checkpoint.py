@@ -1,0 +1,255 @@
+"""A checkpoint: a folder with a model's configuration, weights and start contexts, and what training needs to go on.
+
+    config.json            schema version, the model's configuration, the environment's spec
+    model.safetensors      the weights
+    contexts.safetensors   a few true start windows, so that the model can dream without its data
+    trainer.pt             optional: the trainer's state; read with weights_only, so it cannot run code
+    manifest.json          SHA-256 of each of these
+
+This file knows nothing of the model itself: `worldmodel.pretrained` turns folders into models and back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from worldmodel.errors import CheckpointError, DataError
+from worldmodel.files import atomic_folder, read_manifest, remove_folder, remove_leftovers, verify_manifest
+from worldmodel.spec import EnvSpec
+
+SCHEMA_VERSION = 1
+CONFIG, WEIGHTS, CONTEXTS, TRAINER = "config.json", "model.safetensors", "contexts.safetensors", "trainer.pt"
+_ALIEN = f"{TRAINER} holds more than tensors, numbers, strings, mappings and lists of them: {{}}"
+_NUMBER = re.compile(r"\d{6,}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Contexts:
+    """True windows to start dreams from.
+
+    Attributes:
+        frames: (n, k, c, h, w) uint8.
+        actions: (n, k-1, a) float32 in [-1, 1], between the frames.
+
+    Raises DataError when types or shapes do not fit.
+    """
+
+    frames: Tensor
+    actions: Tensor
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != torch.uint8 or self.actions.dtype != torch.float32:
+            found = f"{self.frames.dtype} frames, {self.actions.dtype} actions"
+            raise DataError(f"contexts have {found}: give uint8 frames, float32 actions")
+        frames, actions = tuple(self.frames.shape), tuple(self.actions.shape)
+        if len(frames) != 5 or len(actions) != 3 or actions[:2] != (frames[0], frames[1] - 1):
+            raise DataError(f"contexts have frames {frames}, actions {actions}: give (n, k, c, h, w) and (n, k-1, a)")
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint folder holds.
+
+    Attributes:
+        folder: where it lies.
+        model_config: as written, with lists for tuples.
+        spec: the environment the model was trained for.
+        weights: the model's state dict, on the CPU.
+        contexts: true start windows.
+    """
+
+    folder: Path
+    model_config: dict[str, Any]
+    spec: EnvSpec
+    weights: dict[str, Tensor]
+    contexts: Contexts
+
+    def trainer(self) -> dict[str, Any]:
+        """The trainer's state, tensors on the CPU; read here and not before, since only training needs it.
+
+        Raises CheckpointError when it is damaged, or the checkpoint was written without.
+        """
+        if TRAINER not in read_manifest(self.folder):
+            raise CheckpointError(
+                f"{self.folder} has no {TRAINER}: its model can act, but not train on; give a run's checkpoint"
+            )
+        verify_manifest(self.folder, [TRAINER])
+        return _load_trainer(self.folder / TRAINER)
+
+
+def write_checkpoint(
+    folder: Path,
+    *,
+    model_config: dict[str, Any],
+    spec: EnvSpec,
+    weights: Mapping[str, Tensor],
+    contexts: Contexts,
+    trainer: dict[str, Any] | None,
+) -> None:
+    """Writes a checkpoint folder, whole or not at all.
+
+    Args:
+        folder: must not exist. A damaged one with a numbered name gives way (it is renamed, not deleted), since a run
+            that `latest` took back to an earlier checkpoint comes by the same number again.
+        model_config: what JSON can hold.
+        spec: the environment the model was trained for.
+        weights: a state dict; tensors that share memory are written once for each name.
+        contexts: true start windows.
+        trainer: nested mappings and lists of tensors, numbers and strings; None for a model that is only to act.
+
+    Raises CheckpointError when the folder exists, or `trainer` holds anything else.
+    """
+    if folder.exists() and _NUMBER.fullmatch(folder.name):
+        _give_way(folder)
+    with atomic_folder(folder) as temporary:
+        config = {"schema_version": SCHEMA_VERSION, "model": model_config, "spec": spec.to_json()}
+        (temporary / CONFIG).write_text(json.dumps(config, indent=2))
+        save_file(_separate(weights), temporary / WEIGHTS)
+        save_file(_separate({"frames": contexts.frames, "actions": contexts.actions}), temporary / CONTEXTS)
+        if trainer is not None:
+            _save_trainer(trainer, temporary / TRAINER)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Reads a checkpoint folder, all but the trainer's state, after checking what it reads against the manifest.
+
+    Raises CheckpointError: not a checkpoint, a file missing or damaged, or another schema version.
+    """
+    _require(folder)
+    verify_manifest(folder, [CONFIG, WEIGHTS, CONTEXTS])
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+        version = config["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise CheckpointError(
+                f"{folder} has schema version {version}, this code reads {SCHEMA_VERSION}: use the code that wrote it"
+            )
+        return Checkpoint(
+            folder=folder,
+            model_config=config["model"],
+            spec=EnvSpec.from_json(config["spec"]),
+            weights=load_file(folder / WEIGHTS),
+            contexts=Contexts(**load_file(folder / CONTEXTS)),
+        )
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:
+        raise CheckpointError(f"{folder} cannot be read ({error!r}): it was not written as a checkpoint") from error
+
+
+def numbered(folder: Path, number: int) -> Path:
+    """The checkpoint of a number within a run's checkpoints: ``000012``."""
+    return folder / f"{number:06d}"
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a folder of numbered ones; None when there are none.
+
+    Passes over damaged ones, with a warning each. Raises CheckpointError when all are damaged, rather than let a run
+    begin anew over them.
+    """
+    paths = _numbered(folder)
+    for path in reversed(paths):
+        try:
+            verify_manifest(path)
+            return path
+        except CheckpointError as error:
+            _log.warning("passing over checkpoint %s: %s", path, error)
+    if paths:
+        raise CheckpointError(f"all {len(paths)} checkpoints in {folder} are damaged: restore one, or start a new run")
+    return None
+
+
+def prune(folder: Path, keep: int = 2) -> None:
+    """Deletes all but the newest `keep` >= 1 numbered checkpoints, and what killed writes left."""
+    if keep < 1:
+        raise ValueError(f"keep is {keep}: keep at least 1 checkpoint")
+    remove_leftovers(folder)
+    for path in _numbered(folder)[:-keep]:
+        remove_folder(path)
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint meant by a path: a checkpoint folder itself, or a run folder's newest.
+
+    Raises CheckpointError saying what is there instead.
+    """
+    checkpoints = path / "checkpoints"
+    if not (path / CONFIG).is_file() and checkpoints.is_dir():
+        found = latest(checkpoints)
+        if found is None:
+            raise CheckpointError(f"{checkpoints} holds no checkpoint yet: let the run save one, or give another run")
+        return found
+    _require(path)
+    return path
+
+
+def _require(folder: Path) -> None:
+    if not folder.is_dir():
+        found = "it is a file" if folder.is_file() else "it does not exist"
+    elif not (folder / CONFIG).is_file():
+        names = sorted(entry.name for entry in folder.iterdir())
+        listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        found = f"it has no {CONFIG} (it holds {listed or 'nothing'})"
+    else:
+        return
+    raise CheckpointError(
+        f"{folder} is not a checkpoint folder: {found}; give one, such as RUN/checkpoints/000012, or a run folder that "
+        "contains checkpoints/"
+    )
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)), key=lambda path: int(path.name))
+
+
+def _give_way(folder: Path) -> None:
+    try:
+        verify_manifest(folder)
+    except CheckpointError as error:
+        aside = folder.with_name(f"{folder.name}.damaged-{secrets.token_hex(4)}")
+        folder.rename(aside)
+        _log.warning("moved a damaged checkpoint to %s: %s", aside, error)
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor contiguous, on the CPU and in memory of its own, as safetensors wants them."""
+    separate: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        address = tensor.untyped_storage().data_ptr()
+        separate[name] = tensor.clone() if address in seen else tensor
+        seen.add(address)
+    return separate
+
+
+def _save_trainer(state: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(state, path)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:  # which of them depends on the object
+        raise CheckpointError(_ALIEN.format(error)) from error
+    _load_trainer(path, mmap=True)  # refuses now, not at resume, what could not be read back; reads no tensors
+
+
+def _load_trainer(path: Path, *, mmap: bool = False) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_ALIEN.format(error)) from error
+    return state

@@ -1,0 +1,49 @@
+"""What every command does at its edges: errors people can read, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from worldmodel.errors import WorldModelError
+from worldmodel.origin import check_origin
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM arrived; `signum` says which. Not an Exception, so nothing swallows it on the way out."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+def command(main: Callable[..., None]) -> Callable[..., None]:
+    """Wraps a command's main function.
+
+    A `WorldModelError` is printed without a traceback (exit status 2); SIGINT and SIGTERM unwind the command as
+    `Interrupted`, so that its files close and what it saved stays whole (exit status 128 + signal).
+    """
+
+    @functools.wraps(main)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signum, _interrupt)
+        try:
+            check_origin()
+            main(*args, **kwargs)
+        except WorldModelError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except Interrupted as interruption:
+            print(f"\nstopped by {interruption}", file=sys.stderr)
+            sys.exit(128 + interruption.signum)
+
+    return wrapped
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)

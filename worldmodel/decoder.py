@@ -1,0 +1,48 @@
+"""Features to frames: the encoder's mirror, with skips from the last context frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from worldmodel.encoder import Stages, block
+
+
+class Decoder(nn.Module):
+    """Features to frames (Villegas et al. 2019, appendix).
+
+    Args:
+        channels: of a frame.
+        patch, stages: as the encoder's.
+        input: turns the feature into a map of the last stage's width at half its resolution.
+        skips: whether each stage also sees the encoder's map of the last context frame.
+    """
+
+    def __init__(self, *, channels: int, patch: int, stages: Stages, input: nn.Module, skips: bool) -> None:
+        super().__init__()
+        self.patch = patch
+        self.input = input
+        self.uses_skips = skips
+        widths = [channels * patch**2, *(width for width, _ in stages)]
+        reversed_stages = []
+        for index in reversed(range(len(stages))):
+            width, blocks = stages[index]
+            first = 2 * width if skips else width
+            inputs = [first, *[width] * (blocks - 1)]
+            outputs = [*[width] * (blocks - 1), widths[index]]
+            layers = [block(i, o) for i, o in zip(inputs, outputs, strict=True)]
+            if index == 0:  # the last layer draws the frame
+                layers[-1] = nn.Conv2d(inputs[-1], outputs[-1], 3, padding=1)
+            reversed_stages.append(nn.Sequential(*layers))
+        self.stages = nn.ModuleList(reversed_stages)
+
+    def forward(self, feature: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        """Features (b, ...) and skips, finest first, to standardised frames (b, c, height, width) in float32."""
+        x = self.input(feature)
+        for index, stage in enumerate(self.stages):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            if self.uses_skips:
+                x = torch.cat([x, skips[-1 - index].to(x.dtype)], 1)
+            x = stage(x)
+        return F.pixel_shuffle(x, self.patch).float()

@@ -1,0 +1,56 @@
+"""Frames to features: the convolutional VGG stack of SVG and SVG′."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Stages = Sequence[tuple[int, int]]
+"""(channels, blocks) a resolution, finest first; each resolution is half the one before."""
+
+
+def block(inputs: int, outputs: int) -> nn.Module:
+    """Conv3x3, GroupNorm, LeakyReLU 0.2.
+
+    GroupNorm where the papers have BatchNorm: a frame's features then do not depend on what else is in the batch, so
+    nothing differs between training, filtering one frame and imagining a thousand.
+    """
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.GroupNorm(1, outputs),
+        nn.LeakyReLU(0.2),
+    )
+
+
+class Encoder(nn.Module):
+    """Frames (b, c, height, width) to features, with a skip a stage (Villegas et al. 2019, appendix).
+
+    Args:
+        channels: of a frame.
+        patch: side of the squares folded into channels before the first stage; 1 in the papers, more where the first
+            stages would cost too much.
+        stages: the convolutional stack.
+        output: turns the last map (b, channels, h, w) into the feature.
+    """
+
+    def __init__(self, *, channels: int, patch: int, stages: Stages, output: nn.Module) -> None:
+        super().__init__()
+        self.patch = patch
+        widths = [channels * patch**2, *(width for width, _ in stages)]
+        self.stages = nn.ModuleList(
+            nn.Sequential(block(before, width), *(block(width, width) for _ in range(blocks - 1)))
+            for before, (width, blocks) in zip(widths, stages, strict=False)
+        )
+        self.output = output
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Standardised frames (b, c, height, width) to the feature (float32) and skips, finest first."""
+        x = F.pixel_unshuffle(x, self.patch)
+        skips = []
+        for stage in self.stages:
+            x = stage(x)
+            skips.append(x)
+            x = F.max_pool2d(x, 2)
+        return self.output(x).float(), tuple(skips)

@@ -1,0 +1,91 @@
+"""The evidence lower bound and the terms beside it, as one pure function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from worldmodel.errors import ConfigError
+from worldmodel.gaussian import kl
+from worldmodel.heads import Statistics
+from worldmodel.replay import Batch
+from worldmodel.unroll import Outputs, Rollout
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each term of the loss weighs.
+
+    Attributes:
+        reconstruction: ``l1`` (SVG′) or ``l2`` (SVG), of standardised frames, mean over pixels and channels.
+        beta: of the KL in nats per frame, summed over z; it belongs to that normalisation, and a z that is a map sums
+            over its positions.
+        observed: of drawing a true frame's own feature; it keeps features from collapsing.
+        forced: of drawing the one-step prediction.
+        open_loop: of drawing what was imagined open-loop.
+        feature: of the squared distance between predicted features and the true frames' (no gradient to the latter).
+        reward: of the squared error of standardised rewards.
+        continuation: of the cross-entropy in nats.
+    """
+
+    reconstruction: Literal["l1", "l2"]
+    beta: float
+    observed: float
+    forced: float
+    open_loop: float
+    feature: float
+    reward: float
+    continuation: float
+
+    def __post_init__(self) -> None:
+        if self.reconstruction not in ("l1", "l2"):
+            raise ConfigError(f"reconstruction is {self.reconstruction!r}: set l1 or l2")
+
+
+def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss to minimise, and its terms before weighting; padded transitions count nowhere.
+
+    Source: SVG's bound (Denton & Fergus 2018, eq. 2) with its reconstruction weighted 1 and KL weighted beta.
+    """
+    mask = batch.mask
+    nats = kl(outputs.posterior, outputs.prior).flatten(2).sum(2)
+    terms = {"kl": _mean(nats, mask)}
+    loss = weights.beta * terms["kl"]
+    rewards = statistics.standardise_rewards(batch.rewards)
+    kinds = {"observed": outputs.observed, "forced": outputs.forced, "open_loop": outputs.open_loop}
+    for kind, rollout in kinds.items():
+        if rollout is None:
+            continue
+        weight = getattr(weights, kind)
+        valid = mask[:, rollout.times - 1]
+        terms[f"{kind}/frame"] = _reconstruction(rollout, mask, weights.reconstruction)
+        squared = (rollout.rewards - rewards[:, rollout.times - 1]).square()
+        terms[f"{kind}/reward"] = _mean(squared, valid)
+        terms[f"{kind}/continuation"] = _mean(
+            F.binary_cross_entropy_with_logits(
+                rollout.continues, batch.continues[:, rollout.times - 1], reduction="none"
+            ),
+            valid,
+        )
+        loss = loss + weight * terms[f"{kind}/frame"]
+        loss = loss + weights.reward * terms[f"{kind}/reward"]
+        loss = loss + weights.continuation * terms[f"{kind}/continuation"]
+        if kind != "observed":
+            distance = (rollout.features - outputs.features[:, rollout.times].detach()).square()
+            terms[f"{kind}/feature"] = _mean(distance.flatten(2).mean(2), valid)
+            loss = loss + weights.feature * terms[f"{kind}/feature"]
+    return loss, {"loss": loss, **terms}
+
+
+def _reconstruction(rollout: Rollout, mask: Tensor, norm: str) -> Tensor:
+    drawn = rollout.drawn
+    difference = drawn.frames - drawn.targets
+    error = (difference.abs() if norm == "l1" else difference.square()).flatten(1).mean(1)
+    return _mean(error, mask[drawn.rows, drawn.times - 1])
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return (values * mask).sum() / mask.sum().clamp_min(1)

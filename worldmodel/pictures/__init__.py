@@ -1,0 +1,1 @@
+"""What people look at: videos, strips of frames, learning curves."""

@@ -1,0 +1,95 @@
+"""What a run leaves for people and commands to read: `metrics.jsonl`, TensorBoard, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Records:
+    """Appends objects to `metrics.jsonl`, an object a line, and draws their numbers in TensorBoard.
+
+    Args:
+        folder: the run folder.
+        keep: bytes of an existing `metrics.jsonl` that belong to the state the run goes on from; what a killed run
+            wrote after its last checkpoint is cut off.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 0) -> None:
+        path = folder / "metrics.jsonl"
+        self._file = path.open("r+b" if path.exists() else "w+b")
+        self._file.truncate(keep)
+        self._file.seek(keep)
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far, those kept included."""
+        return self._file.tell()
+
+    def write(self, kind: str, step: int, **values: Any) -> None:
+        """One line ``{"kind": kind, ...}``; plain numbers are drawn against `step` in TensorBoard as ``kind/name``."""
+        self._file.write((json.dumps({"kind": kind, **values}) + "\n").encode())
+        self._file.flush()
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.flush()
+
+    def close(self) -> None:
+        """Syncs both to disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._board.close()
+
+
+def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
+    """The records of one kind, in the order written."""
+    with path.open() as lines:
+        return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+
+def provenance(config: dict[str, Any]) -> dict[str, Any]:
+    """Where a run came from: the fields of its header record."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain")),
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
+        "command": shlex.join(["python", *_module(), *sys.argv[1:]]),
+        "versions": {name: version(name) for name in ("torch", "numpy", "gymnasium", "dm-control", "mujoco")},
+        "config": config,
+    }
+
+
+def processor() -> str:
+    """The processor's name, or its architecture where the system does not say."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or torch.backends.cpu.get_cpu_capability()
+
+
+def _module() -> list[str]:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return ["-m", spec.name] if spec else [sys.argv[0]]
+
+
+def _git(*arguments: str) -> str:
+    """Output of git in the package's own folder; empty where there is no repository."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

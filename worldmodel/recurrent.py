@@ -1,0 +1,135 @@
+"""Dense and convolutional recurrent networks, pure: ``(x, cells) -> (y, cells)``.
+
+Vectors (b, c) and maps (b, c, h, w) share every line here: a network is given the layer it is made of, `dense` or
+`conv3x3`, and both keep channels on axis 1. Cell states, gate activations and Gaussians stay in float32 under
+autocast; only the matrix products run in lower precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.gaussian import Gaussian
+
+Cells = tuple[tuple[Tensor, Tensor], ...]
+"""A (hidden, cell) pair a layer, each (b, c) or (b, c, h, w)."""
+
+Layer = Callable[[int, int], nn.Linear | nn.Conv2d]
+"""Makes a layer from its numbers of input and output channels."""
+
+
+def dense(inputs: int, outputs: int) -> nn.Linear:
+    """A fully connected layer."""
+    return nn.Linear(inputs, outputs)
+
+
+def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
+    """A 3x3 convolution that keeps height and width."""
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class LSTM(nn.Module):
+    """A stack of LSTM cells, dense or convolutional (Shi et al. 2015, without peepholes).
+
+    Args:
+        layer: what the gates are made of.
+        hidden: channels of input, output and cell.
+        layers: cells in the stack.
+    """
+
+    def __init__(self, layer: Layer, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.gates = nn.ModuleList()
+        for _ in range(layers):
+            gates = layer(2 * hidden, 4 * hidden)
+            assert gates.bias is not None
+            nn.init.ones_(gates.bias[hidden : 2 * hidden])  # open forget gates: forgetting is learned
+            self.gates.append(gates)
+
+    def initial(self, x: Tensor) -> Cells:
+        """Zero cells for inputs like `x` (b, c, ...), whose own number of channels does not matter."""
+        zeros = x.new_zeros((x.shape[0], self.hidden, *x.shape[2:]), dtype=torch.float32)
+        return tuple((zeros, zeros) for _ in self.gates)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step: x (b, hidden, ...) and cells to the top layer's output (b, hidden, ...) and new cells."""
+        after = []
+        for gates, (hidden, cell) in zip(self.gates, cells, strict=True):
+            i, f, g, o = gates(torch.cat([x, hidden.to(x.dtype)], 1)).float().chunk(4, 1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            x = hidden = o.sigmoid() * cell.tanh()
+            after.append((hidden, cell))
+        return x, tuple(after)
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
+        """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments."""
+        cells = [self.initial(x[:, 0])]
+        outputs = []
+        for step in x.unbind(1):
+            y, after = self(step, cells[-1])
+            outputs.append(y)
+            cells.append(after)
+        return torch.stack(outputs, 1), cells
+
+
+def over_time(module: nn.Module, x: Tensor) -> Tensor:
+    """A module of single steps over (b, t, ...) in one call."""
+    b, t = x.shape[:2]
+    y = module(x.flatten(0, 1))
+    return y.view(b, t, *y.shape[1:])
+
+
+class Predictor(nn.Module):
+    """Input layer, LSTM stack, output layer: the frame predictor of SVG (Denton & Fergus 2018, §3)."""
+
+    def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int, outputs: int) -> None:
+        super().__init__()
+        self.embed = layer(inputs, hidden)
+        self.lstm = LSTM(layer, hidden, layers)
+        self.output = layer(hidden, outputs)
+
+    def initial(self, x: Tensor) -> Cells:
+        """Zero cells for inputs like `x` (b, c, ...)."""
+        return self.lstm.initial(x)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step: x (b, inputs, ...) to (b, outputs, ...) in float32."""
+        y, cells = self.lstm(self.embed(x), cells)
+        return self.output(y).float(), cells
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
+        """From zero cells over x (b, t, inputs, ...): (b, t, outputs, ...), and the cells at t + 1 moments.
+
+        Where all inputs are known only the LSTM is a loop.
+        """
+        y, cells = self.lstm.sequence(over_time(self.embed, x))
+        return over_time(self.output, y).float(), cells
+
+
+class GaussianPredictor(nn.Module):
+    """The same with two output layers, mean and log-variance: SVG's posterior and learned prior."""
+
+    def __init__(self, layer: Layer, *, inputs: int, hidden: int, latent: int) -> None:
+        super().__init__()
+        self.embed = layer(inputs, hidden)
+        self.lstm = LSTM(layer, hidden, 1)
+        self.mean = layer(hidden, latent)
+        self.log_variance = layer(hidden, latent)
+
+    def initial(self, x: Tensor) -> Cells:
+        """Zero cells for inputs like `x` (b, c, ...)."""
+        return self.lstm.initial(x)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Gaussian, Cells]:
+        """One step: x (b, inputs, ...) to a Gaussian over (b, latent, ...) in float32."""
+        y, cells = self.lstm(self.embed(x), cells)
+        return Gaussian(self.mean(y).float(), 0.5 * self.log_variance(y).float()), cells
+
+    def sequence(self, x: Tensor) -> tuple[Gaussian, list[Cells]]:
+        """From zero cells over x (b, t, inputs, ...): Gaussians over (b, t, latent, ...), and the cells at t + 1 moments."""
+        y, cells = self.lstm.sequence(over_time(self.embed, x))
+        return Gaussian(over_time(self.mean, y).float(), 0.5 * over_time(self.log_variance, y).float()), cells

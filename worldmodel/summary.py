@@ -1,0 +1,90 @@
+"""Parameters and multiply-adds of a model: ``python -m worldmodel.summary model=svg_prime model.K=1 model.M=1``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, cast
+
+import hydra
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from worldmodel.build import build
+from worldmodel.command import command
+from worldmodel.config import ModelConfig
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
+
+PARTS = ("encoder", "decoder", "frame_predictor", "posterior", "prior")
+HEADS = ("reward", "continuation")
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="summary")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    rows = summarise(ModelConfig(**settings["model"]), settings["action_size"], tuple(settings["size"]))
+    print(json.dumps(rows) if settings["json"] else table(rows))
+
+
+def summarise(config: ModelConfig, action_size: int, frame_size: tuple[int, int]) -> dict[str, dict[str, int]]:
+    """For each part, and the total without heads: parameters, and multiply-adds for one frame of one row.
+
+    The model is made on torch's meta device: no memory, so the largest fits anywhere.
+    """
+    bounds = (1.0,) * action_size
+    low = tuple(-bound for bound in bounds)
+    spec = EnvSpec("none", "none", "box", action_size, low, bounds, 1, 0, frame_size)
+    with torch.device("meta"):
+        model = build(config, spec)
+    work = multiply_adds(model, action_size, frame_size)
+    rows = {
+        name: {"parameters": parameters(model.get_submodule(name)), "multiply_adds": work[name]}
+        for name in (*PARTS, *HEADS)
+    }
+    total = {key: sum(rows[name][key] for name in PARTS) for key in ("parameters", "multiply_adds")}
+    return {**rows, "total without heads": total}
+
+
+def parameters(module: torch.nn.Module) -> int:
+    """How many numbers training adjusts."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> dict[str, int]:
+    """Of each part, for one frame of one row."""
+
+    def count(name: str, *inputs: Any) -> tuple[int, Any]:
+        with FlopCounterMode(display=False) as counter:
+            output = model.get_submodule(name)(*inputs)
+        return counter.get_total_flops() // 2, output
+
+    frame = torch.zeros(1, 3, *frame_size, device="meta")
+    action = torch.zeros(1, action_size, device="meta")
+    work: dict[str, int] = {}
+    work["encoder"], (feature, skips) = count("encoder", frame)
+    for name, part in (("posterior", model.posterior), ("prior", model.prior)):
+        work[name], _ = count(name, feature, part.initial(feature))
+    z = torch.zeros(1, *model.noise_shape, device="meta")
+    tiled: Tensor = action.view(1, -1, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
+    x = torch.cat([feature, z, tiled], 1)
+    work["frame_predictor"], _ = count("frame_predictor", x, model.frame_predictor.initial(x))
+    work["decoder"], _ = count("decoder", feature, skips)
+    for name in HEADS:
+        work[name], _ = count(name, feature, action, feature)
+    return work
+
+
+def table(rows: dict[str, dict[str, int]]) -> str:
+    """Aligned text, in millions."""
+    lines = [f"{'':<22}{'parameters':>14}{'multiply-adds':>16}"]
+    for name, row in rows.items():
+        lines.append(f"{name:<22}{row['parameters'] / 1e6:>12.3f} M{row['multiply_adds'] / 1e6:>14.2f} M")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

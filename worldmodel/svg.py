@@ -1,0 +1,234 @@
+"""The stochastic recurrent video predictor with actions (SVG: Denton & Fergus 2018; SVG′: Villegas et al. 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from worldmodel.config import ModelConfig
+from worldmodel.decoder import Decoder
+from worldmodel.encoder import Encoder
+from worldmodel.errors import ConfigError, DataError
+from worldmodel.heads import Head, Statistics
+from worldmodel.recurrent import Cells, GaussianPredictor, Predictor
+from worldmodel.spec import EnvSpec
+from worldmodel.state import Skips, State
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One imagined transition.
+
+    Attributes:
+        state: after it.
+        reward: (b,) that it earns, on the environment's own scale, summed over the action repeat.
+        continues: (b,) probability in [0, 1] that the task does not terminate with it.
+    """
+
+    state: State
+    reward: Tensor
+    continues: Tensor
+
+
+class WorldModel(Protocol):
+    """What planners, imagined environments and pictures need of a model; rows never influence each other.
+
+    Frames are uint8 (b, k, c, height, width), actions float (b, k-1, a) in [-1, 1] or one-hot. `noise` is standard
+    normal (b, k-1, *noise_shape), or without the axis k-1 for one step; None takes the mean of z.
+    """
+
+    spec: EnvSpec
+    noise_shape: tuple[int, ...]
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State: ...
+
+    def observe(self, state: State, action: Tensor, frame: Tensor, *, noise: Tensor | None = None) -> State: ...
+
+    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction: ...
+
+    def decode(self, state: State) -> Tensor: ...
+
+
+Feedback = Callable[["SVG", Tensor, Skips], tuple[Tensor, Tensor | None]]
+"""A predicted feature and the skips to the feature the next step sees, and the frame it was encoded from, if any."""
+
+
+def feed_features(model: SVG, predicted: Tensor, skips: Skips) -> tuple[Tensor, None]:
+    """The predicted feature itself: nothing is drawn while planning."""
+    return predicted, None
+
+
+def feed_pixels(model: SVG, predicted: Tensor, skips: Skips) -> tuple[Tensor, Tensor]:
+    """Decode and encode again, as the papers do."""
+    frame = model.statistics.clip(model.decoder(predicted, skips.gather()))
+    return model.encoder(frame)[0], frame
+
+
+FEEDBACKS: dict[str, Feedback] = {"features": feed_features, "pixels": feed_pixels}
+
+Advance = Callable[[Tensor, Tensor], Tensor]
+"""The present feature and the frame predictor's output to the predicted feature."""
+
+
+def residual(feature: Tensor, output: Tensor) -> Tensor:
+    """The output is a change: a model that has learned nothing predicts that nothing moves."""
+    return feature + output
+
+
+def bounded(feature: Tensor, output: Tensor) -> Tensor:
+    """The output is the feature itself, in [-1, 1] as the encoder's (the papers' tanh)."""
+    return output.tanh()
+
+
+class SVG(nn.Module):
+    """Encoder, frame predictor, posterior, learned prior, decoder and heads; see `worldmodel.build`.
+
+    Args:
+        config: the numbers it was built from, saved with its weights.
+        spec: the environment it models.
+        feedback: what an imagined step feeds to the next, one of `FEEDBACKS`; not a matter of the weights.
+        noise_shape: of one z, (z,) or (z, h, w).
+        other arguments: the parts.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ModelConfig,
+        spec: EnvSpec,
+        feedback: Feedback,
+        noise_shape: tuple[int, ...],
+        statistics: Statistics,
+        encoder: Encoder,
+        decoder: Decoder,
+        frame_predictor: Predictor,
+        posterior: GaussianPredictor,
+        prior: GaussianPredictor,
+        advance: Advance,
+        reward: Head,
+        continuation: Head,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = spec
+        self.feedback = feedback
+        self.noise_shape = noise_shape
+        self.statistics = statistics
+        self.encoder = encoder
+        self.decoder = decoder
+        self.frame_predictor = frame_predictor
+        self.posterior = posterior
+        self.prior = prior
+        self.advance = advance
+        self.reward = reward
+        self.continuation = continuation
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.statistics.frame_mean.device
+
+    def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Frames uint8 (b, c, height, width) to features (b, ...) and the skips the decoder takes (none if it takes none)."""
+        if frames.dtype != torch.uint8:
+            raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
+        expected = tuple(self.statistics.frame_mean.shape)
+        if frames.shape[-3:] != expected:
+            raise DataError(
+                f"frames are {tuple(frames.shape[-3:])}: this model takes {expected} (channels, height, width)"
+            )
+        feature, skips = self.encoder(self.statistics.standardise(frames))
+        return feature, skips if self.decoder.uses_skips else ()
+
+    def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
+        """Filters a context: frames (b, k, c, height, width) uint8 and the actions (b, k-1, a) between them.
+
+        Raises DataError for k < 1, actions that are not k-1, or frames that are not uint8 of the model's size.
+        """
+        b, k = frames.shape[:2]
+        if k < 1 or actions.shape[:2] != (b, k - 1):
+            raise DataError(
+                f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions ({b}, {k - 1}, a)"
+            )
+        feature, maps = self.encode(frames[:, 0])
+        state = State(
+            feature=feature,
+            skips=Skips(maps, torch.arange(b, device=feature.device)),
+            frame_predictor=self.frame_predictor.initial(feature),
+            posterior=self.posterior.initial(feature),
+            prior=self.prior.initial(feature),
+            frame=self._kept(frames[:, 0]),
+        )
+        for i in range(k - 1):
+            step_noise = None if noise is None else noise[:, i]
+            state = self.observe(state, actions[:, i], frames[:, i + 1], noise=step_noise)
+        return state
+
+    def observe(self, state: State, action: Tensor, frame: Tensor, *, noise: Tensor | None = None) -> State:
+        """Goes on to a frame that was seen: action (b, a), frame (b, c, height, width) uint8; z from the posterior."""
+        feature, maps = self.encode(frame)
+        z, posterior = self.posterior(feature, state.posterior)
+        _, prior = self.prior(state.feature, state.prior)
+        _, cells = self.predict(state.feature, z.sample(noise), action, state.frame_predictor)
+        return State(
+            feature=feature,
+            skips=Skips(maps, torch.arange(len(feature), device=feature.device)),
+            frame_predictor=cells,
+            posterior=posterior,
+            prior=prior,
+            frame=self._kept(frame),
+        )
+
+    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
+        """Goes on to a frame that nobody saw: action (b, a); z from the prior."""
+        z, prior = self.prior(state.feature, state.prior)
+        predicted, cells = self.predict(state.feature, z.sample(noise), action, state.frame_predictor)
+        feature, frame = self.feedback(self, predicted, state.skips)
+        after = replace(state, feature=feature, frame_predictor=cells, prior=prior, frame=frame)
+        return Prediction(
+            state=after,
+            reward=self.statistics.rewards(self.reward(state.feature, action, feature)),
+            continues=self.continuation(state.feature, action, feature).sigmoid(),
+        )
+
+    def decode(self, state: State) -> Tensor:
+        """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""
+        frame = state.frame if state.frame is not None else self.decoder(state.feature, state.skips.gather())
+        return self.statistics.restore(frame)
+
+    def predict(self, feature: Tensor, z: Tensor, action: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step of the frame predictor: feature (b, ...), z (b, *noise_shape), action (b, a) to the next feature."""
+        output, cells = self.frame_predictor(self.inputs(feature, z, action), cells)
+        return self.advance(feature, output), cells
+
+    def predict_sequence(self, features: Tensor, z: Tensor, actions: Tensor) -> tuple[Tensor, list[Cells]]:
+        """The same from zero cells where every input is known: (b, t, ...) each, and the cells at t + 1 moments."""
+        b, t = actions.shape[:2]
+        inputs = self.inputs(features.flatten(0, 1), z.flatten(0, 1), actions.flatten(0, 1))
+        outputs, cells = self.frame_predictor.sequence(inputs.view(b, t, *inputs.shape[1:]))
+        return self.advance(features, outputs), cells
+
+    def inputs(self, feature: Tensor, z: Tensor, action: Tensor) -> Tensor:
+        """What the frame predictor sees, side by side: an action is tiled over a map's positions."""
+        if action.shape != (len(feature), self.spec.action_size):
+            raise ConfigError(
+                f"actions are {tuple(action.shape)}: this model was trained on {self.spec.env} "
+                f"and takes ({len(feature)}, {self.spec.action_size})"
+            )
+        tiled = action.view(*action.shape, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
+        return torch.cat([feature, z, tiled.to(feature.dtype)], 1)
+
+    def _kept(self, frame: Tensor) -> Tensor | None:
+        return self.statistics.standardise(frame) if self.feedback is feed_pixels else None
+
+
+def channels_last(model: SVG) -> SVG:
+    """The same model, its convolutions in the memory format in which processors and GPUs run them fastest."""
+    return cast(SVG, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

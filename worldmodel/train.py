@@ -1,0 +1,92 @@
+"""Fits a world model to a folder of episodes: ``python -m worldmodel.train data=FOLDER``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+import numpy as np
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from worldmodel.build import build
+from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
+from worldmodel.command import command
+from worldmodel.config import ModelConfig
+from worldmodel.hardware import prepare_threads
+from worldmodel.pretrained import from_pretrained, save_pretrained
+from worldmodel.records import Records, provenance
+from worldmodel.replay import Replay, split
+from worldmodel.run_folder import open_run
+from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
+from worldmodel.validation import open_loop_errors
+
+CONTEXTS = 16  # start contexts a checkpoint carries
+VALIDATION_WINDOWS = 64
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="train_model")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    config = open_run(config, HydraConfig.get().overrides.task)
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    folder = Path(config.run)
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(exist_ok=True)
+    fabric = make_fabric(config.accelerator, config.devices, config.precision)
+    fitted, held_out = split(Path(config.data), config.held_out)
+    replay = Replay(fitted)
+
+    saved = latest(checkpoints) if config.resume else None
+    torch.manual_seed(config.seed)
+    model = from_pretrained(saved) if saved else build(ModelConfig(**settings["model"]), replay.spec)
+    trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
+    keep, seconds = 0, 0.0
+    if saved:
+        state = read_checkpoint(saved).trainer()
+        trainer.load_state_dict(state["trainer"])
+        keep, seconds = state["metrics_bytes"], state["seconds"]
+    records = Records(folder, keep=keep)
+    records.write("resume" if saved else "header", trainer.updates, **provenance(settings))
+
+    with tqdm(total=config.updates, initial=trainer.updates, unit="update", disable=None) as bar:
+        while trainer.updates < config.updates:
+            start = time.perf_counter()
+            terms = []
+            updates = min(config.save_every, config.updates - trainer.updates)
+            for values in trainer.fit(replay, updates, seed=config.seed + trainer.updates):
+                terms.append(values)
+                bar.update()
+            seconds += time.perf_counter() - start
+            means = mean_terms(terms)
+            records.write("fit", trainer.updates, updates=trainer.updates, seconds=round(seconds, 1), **means)
+            line = f"update {trainer.updates}: loss {means['loss']:.3f}"
+            if held_out:
+                errors = validate(model, Replay(held_out), config.context, config.horizon)
+                records.write("validation", trainer.updates, updates=trainer.updates, **errors)
+                last = len(errors["reward"])
+                line += f"; held-out reward error {errors['reward'][0]:.3f} after 1 step"
+                line += f", {errors['reward'][-1]:.3f} after {last} (1 = no better than the mean)"
+            bar.write(line)
+            contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
+            state = {"trainer": trainer.state_dict(), "metrics_bytes": records.size, "seconds": seconds}
+            save_pretrained(numbered(checkpoints, trainer.updates), model, contexts, trainer=state)
+            prune(checkpoints)
+    records.close()
+    print(latest(checkpoints))
+
+
+def validate(model: Any, replay: Replay, context: int, horizon: int) -> dict[str, list[float]]:
+    """Open-loop errors on the same windows every time."""
+    windows = replay.sample(VALIDATION_WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
+    return open_loop_errors(model.eval(), batch_to(windows, model.device), context)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The optimisation loop, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.hardware import default_precision
+from worldmodel.losses import Weights, elbo
+from worldmodel.replay import Batch, Replay
+from worldmodel.svg import SVG, channels_last
+from worldmodel.unroll import Unrolling, unroll
+
+PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is fitted; `configs/train/` holds one for each named model.
+
+    Attributes:
+        batch: windows an update, on each device.
+        window: frames a window.
+        learning_rate: Adam's.
+        clip: largest norm of the gradient.
+        unrolling, weights: what is predicted, and what each term counts.
+    """
+
+    batch: int
+    window: int
+    learning_rate: float
+    clip: float
+    unrolling: Unrolling
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ConfigError(f"train.batch is {self.batch}: set it to 1 or more")
+        if self.window <= self.unrolling.context:
+            raise ConfigError(
+                f"train.window ({self.window} frames) leaves nothing to predict after "
+                f"train.unrolling.context ({self.unrolling.context}): set a longer window"
+            )
+
+    @classmethod
+    def from_mapping(cls, data: dict[str, Any]) -> TrainConfig:
+        """From nested plain values, as YAML gives them."""
+        return cls(**{**data, "unrolling": Unrolling(**data["unrolling"]), "weights": Weights(**data["weights"])})
+
+
+def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
+    """A launched Fabric; `precision` may be ``auto``: bfloat16 where the device computes in it, else float32."""
+    if precision == "auto":
+        precision = default_precision(accelerator)
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=cast(Any, precision))
+    fabric.launch()
+    return fabric
+
+
+class Objective(nn.Module):
+    """The model under its loss: what Fabric wraps, so that several devices share a forward pass."""
+
+    def __init__(self, model: SVG, config: TrainConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+
+    def forward(self, tensors: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its terms (see `elbo`) of a `Batch`'s tensors by name: Fabric takes no frozen dataclass."""
+        batch = Batch(**tensors)
+        outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
+        return elbo(outputs, batch, self.model.statistics, self.config.weights)
+
+
+class Trainer:
+    """Fits a model to a replay, some updates at a time.
+
+    Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
+    one call to the next, so these are all that a resumed run needs.
+    """
+
+    def __init__(self, model: SVG, config: TrainConfig, fabric: Fabric) -> None:
+        self.model = model
+        self.config = config
+        self.fabric = fabric
+        self.updates = 0
+        objective = Objective(channels_last(model), config)
+        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        self.objective, self.optimizer = fabric.setup(objective, optimizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs beside the model's weights."""
+        return {"updates": self.updates, "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from `state_dict`'s output."""
+        self.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
+        """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
+
+        The first fit freezes the model's frame and reward statistics. An update whose loss or gradient is not finite
+        changes nothing and counts as skipped; `PATIENCE` of them in a row raise WorldModelError.
+        Raises DataError when no episode is long enough.
+        """
+        rng = np.random.default_rng([seed, self.fabric.global_rank])
+        if self.updates == 0:
+            freeze_statistics(self.model, replay, np.random.default_rng(seed))
+        generator = torch.Generator(self.fabric.device).manual_seed(int(rng.integers(2**62)))
+        minimum = self.config.unrolling.context + 1
+        skipped = 0
+        self.objective.train()
+        for _ in range(updates):
+            batch = replay.sample(self.config.batch, self.config.window, rng, minimum=minimum)
+            terms = self._update(batch_to(batch, self.fabric.device), generator)
+            skipped = skipped + 1 if terms["skipped"] else 0
+            if skipped == PATIENCE:
+                raise WorldModelError(
+                    f"{PATIENCE} updates in a row had no finite loss (the last: {terms['loss']}): "
+                    "lower train.learning_rate, or look for extreme rewards in the data"
+                )
+            self.updates += 1
+            yield terms
+        self.objective.eval()
+
+    def _update(self, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+        loss, terms = self.objective(vars(batch), generator)
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(
+            self.objective, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+        )
+        assert norm is not None  # Fabric clips by norm here, and gives it
+        finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
+        if finite:
+            self.optimizer.step()
+        values = {name: term.item() for name, term in terms.items()}
+        return {**values, "gradient": norm.item(), "skipped": float(not finite)}
+
+
+def freeze_statistics(model: SVG, replay: Replay, rng: np.random.Generator) -> None:
+    """Sets the model's frame and reward statistics from up to 2000 frames of the replay."""
+    found = replay.frame_statistics(2000, rng)
+    statistics = model.statistics
+    statistics.frame_mean.copy_(torch.as_tensor(found.frame_mean))
+    # A constant quantity has no scale of its own: leave its unit.
+    statistics.frame_std.fill_(found.frame_std if found.frame_std > 1e-4 else 1.0)
+    statistics.reward_mean.fill_(found.reward_mean)
+    statistics.reward_std.fill_(found.reward_std if found.reward_std > 1e-4 else 1.0)
+
+
+def batch_to(batch: Batch, device: torch.device) -> Batch:
+    """The batch on a device."""
+    moved = {field.name: getattr(batch, field.name).to(device, non_blocking=True) for field in fields(batch)}
+    return replace(batch, **moved)
+
+
+def mean_terms(updates: list[dict[str, float]]) -> dict[str, float]:
+    """Each term's mean over the updates where it was finite; `skipped` is their sum."""
+    collected: dict[str, list[float]] = defaultdict(list)
+    for terms in updates:
+        for name, value in terms.items():
+            if math.isfinite(value):
+                collected[name].append(value)
+    means = {name: sum(values) / len(values) for name, values in collected.items()}
+    return {**means, "skipped": sum(terms["skipped"] for terms in updates)}

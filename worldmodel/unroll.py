@@ -1,0 +1,179 @@
+"""A batch of windows through the model as training sees it: observed, teacher-forced and open-loop at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from worldmodel.errors import ConfigError
+from worldmodel.gaussian import Gaussian
+from worldmodel.state import Skips, State, concatenate
+from worldmodel.svg import SVG
+
+
+@dataclass(frozen=True)
+class Unrolling:
+    """How far training looks.
+
+    Attributes:
+        context: frames observed before anything is predicted open-loop; the skips come from the last of them.
+        open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
+        stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
+        decode: share in (0, 1] of the predicted frames that are drawn, chosen at random; drawing is most of the cost.
+    """
+
+    context: int
+    open_loop: int
+    stride: int
+    decode: float
+
+    def __post_init__(self) -> None:
+        if self.context < 1 or self.stride < 1 or self.open_loop < 0:
+            raise ConfigError(
+                f"context {self.context}, stride {self.stride}, open_loop {self.open_loop}: "
+                "set context and stride >= 1 and open_loop >= 0"
+            )
+        if not 0 < self.decode <= 1:
+            raise ConfigError(f"decode is {self.decode}: set the share of frames to draw in (0, 1]")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Some frames of a rollout, drawn: frames and their targets (m, c, height, width), standardised; weights (m,)."""
+
+    frames: Tensor
+    targets: Tensor
+    rows: Tensor
+    times: Tensor
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Predictions of n transitions a window, n = the length of `times`.
+
+    Attributes:
+        times: (n,) the frame each transition leads to.
+        features: (b, n, ...).
+        rewards: (b, n) standardised.
+        continues: (b, n) logits.
+        drawn: some of the frames.
+    """
+
+    times: Tensor
+    features: Tensor
+    rewards: Tensor
+    continues: Tensor
+    drawn: Drawn
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Everything the loss is made of.
+
+    Attributes:
+        features: (b, t, ...) of the true frames.
+        posterior, prior: of the t-1 transitions, (b, t-1, *noise_shape).
+        observed: the true frames' own features, drawn and read by the heads.
+        forced: one-step predictions with z from the posterior and true features fed back.
+        open_loop: predictions with z from the prior and own features fed back; None when not asked for.
+    """
+
+    features: Tensor
+    posterior: Gaussian
+    prior: Gaussian
+    observed: Rollout
+    forced: Rollout
+    open_loop: Rollout | None
+
+
+def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
+    """Windows (b, t, c, height, width) uint8 and their actions (b, t-1, a) to everything the loss needs.
+
+    All frames are encoded in one batch and drawn in one batch a kind; only the recurrence is a loop.
+    Raises ConfigError when t <= context.
+    """
+    b, t = frames.shape[:2]
+    if t <= how.context:
+        raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
+    flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
+    features = flat.view(b, t, *flat.shape[1:])
+    skips = Skips(
+        tuple(tensor.view(b, t, *tensor.shape[1:])[:, how.context - 1] for tensor in maps),
+        torch.arange(b, device=frames.device),
+    )
+
+    posterior, posterior_cells = model.posterior.sequence(features[:, 1:])
+    prior, prior_cells = model.prior.sequence(features[:, :-1])
+    z = posterior.sample(_noise(posterior.mean.shape, generator))
+    forced, cells = model.predict_sequence(features[:, :-1], z, actions)
+
+    def rollout(before: Tensor, after: Tensor, times: Tensor) -> Rollout:
+        n = len(times)
+        flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
+        flat_actions = actions[:, times - 1].flatten(0, 1)
+        return Rollout(
+            times=times,
+            features=after,
+            rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
+            continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
+            drawn=_draw(model, after, frames, times, skips, how.decode, generator),
+        )
+
+    times = torch.arange(1, t, device=frames.device)
+    open_loop = None
+    if how.open_loop:
+        steps = min(how.open_loop, t - how.context)
+        starts = range(how.context - 1, t - steps, how.stride)
+        states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
+        open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator))
+    return Outputs(
+        features=features,
+        posterior=posterior,
+        prior=prior,
+        observed=rollout(features[:, :-1], features[:, 1:], times),
+        forced=rollout(features[:, :-1], forced, times),
+        open_loop=open_loop,
+    )
+
+
+def _imagine(
+    model: SVG, states: list[State], actions: Tensor, starts: range, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Features before and after (b, n, ...) and the frames reached (n,), n = starts x steps; feeds features back."""
+    b, s = len(actions), len(starts)
+    state = concatenate(states)  # (s b)
+    feature, cells, prior_cells = state.feature, state.frame_predictor, state.prior
+    first = torch.tensor(list(starts), device=actions.device)
+    before, after = [], []
+    for step in range(steps):
+        z, prior_cells = model.prior(feature, prior_cells)
+        action = rearrange(actions[:, first + step], "b s a -> (s b) a")
+        noise = _noise(z.mean.shape, generator)
+        before.append(feature)
+        feature, cells = model.predict(feature, z.sample(noise), action, cells)
+        after.append(feature)
+
+    def windows(features: list[Tensor]) -> Tensor:
+        stacked = torch.stack(features, 1)  # (s b) steps ...
+        return stacked.view(s, b, steps, *stacked.shape[2:]).transpose(0, 1).flatten(1, 2)
+
+    reached = first[:, None] + 1 + torch.arange(steps, device=actions.device)
+    return windows(before), windows(after), reached.flatten()
+
+
+def _draw(
+    model: SVG, features: Tensor, seen: Tensor, times: Tensor, skips: Skips, share: float, generator: torch.Generator
+) -> Drawn:
+    b, n = features.shape[:2]
+    chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
+    rows, columns = chosen // n, chosen % n
+    frames = model.decoder(features[rows, columns], Skips(skips.maps, rows).gather())
+    targets = model.statistics.standardise(seen[rows, times[columns]])
+    return Drawn(frames=frames, targets=targets, rows=rows, times=times[columns])
+
+
+def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
