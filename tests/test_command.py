@@ -1,0 +1,85 @@
+"""Commands end so that people can read why, and lose nothing on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SCRIPT = """
+import sys, time
+from worldmodel.command import command
+from worldmodel.errors import DataError
+
+@command
+def main(what, *, times=1):
+    try:
+        if what == "succeed":
+            print("worked " * times)
+        elif what == "mistake":
+            raise DataError("9 frames: give 10")
+        elif what == "bug":
+            raise ZeroDivisionError("a bug")
+        else:
+            print("waiting", flush=True)
+            try:
+                time.sleep(60)
+            except Exception:
+                print("swallowed")
+    finally:
+        print("closed", flush=True)
+
+main(sys.argv[1], times=2)
+print("went on")
+"""
+
+
+def start(folder: Path, what: str, *path: Path) -> subprocess.Popen[str]:
+    """The script in a process of its own, `path` on its sys.path before the project."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
+    command = [sys.executable, "-W", "error", "-P", "-c", SCRIPT, what]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_arguments_reach_the_command_and_success_is_quiet(tmp_path: Path) -> None:
+    process = start(tmp_path, "succeed")
+    assert process.communicate(timeout=60) == ("worked worked \nclosed\nwent on\n", "")
+    assert process.returncode == 0
+
+
+def test_a_mistake_is_one_line(tmp_path: Path) -> None:
+    process = start(tmp_path, "mistake")
+    assert process.communicate(timeout=60) == ("closed\n", "error: 9 frames: give 10\n")
+    assert process.returncode == 2
+
+
+def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
+    process = start(tmp_path, "bug")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (1, "closed\n")
+    assert errors.startswith("Traceback") and errors.endswith("ZeroDivisionError: a bug\n")
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_unwinds_the_command(tmp_path: Path, signum: signal.Signals, status: int) -> None:
+    process = start(tmp_path, "wait")
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signum)
+    assert process.communicate(timeout=60) == ("closed\n", f"\nstopped by {signum.name}\n")
+    assert process.returncode == status
+
+
+def test_a_foreign_package_of_our_name_is_a_mistake_too(tmp_path: Path) -> None:
+    (tmp_path / "foreign" / "agents").mkdir(parents=True)
+    (tmp_path / "foreign" / "agents" / "__init__.py").touch()
+    process = start(tmp_path, "succeed", tmp_path / "foreign")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "")
+    assert errors.startswith("error: package 'agents' is ") and errors.count("\n") == 1

@@ -1,0 +1,224 @@
+"""The loop's pieces: who plays when, how often the model is fitted and measured, and that a saved run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from agents.learner import Learner, Progress, Schedule
+from agents.planners import CEM, Plan, Planner
+from worldmodel.build import build
+from worldmodel.checkpoint import read_checkpoint
+from worldmodel.config import ModelConfig
+from worldmodel.episode import Episode, episode_path, load_episode
+from worldmodel.losses import Weights
+from worldmodel.pretrained import from_pretrained
+from worldmodel.records import Records, read_records
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
+from worldmodel.trainer import TrainConfig, Trainer, make_fabric
+from worldmodel.unroll import Unrolling
+
+DECISIONS, REPEAT = 4, 3  # of an episode; simulator steps of a decision
+SPEC = EnvSpec("fade", "out", "box", 1, (-1.0,), (1.0,), REPEAT, DECISIONS * REPEAT, (8, 8))
+SCHEDULE = Schedule(
+    seed=0,
+    episodes=4,
+    seed_episodes=2,
+    first_updates=3,
+    updates=2,
+    exploration=0.3,
+    evaluate_every=2,
+    evaluation_episodes=3,
+    context=2,
+)
+
+
+class Fade(gymnasium.Env[np.ndarray, Any]):
+    """A grey drawn by the seed that the actions lighten and darken; the reward is the action."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def _frame(self) -> np.ndarray:
+        return np.full((8, 8, 3), self.grey, np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.grey, self.count = float(self.np_random.uniform(50, 200)), 0
+        return self._frame(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.grey, self.count = self.grey + 10 * float(action[0]), self.count + 1
+        return self._frame(), float(action[0]), False, self.count == DECISIONS, {}
+
+
+@dataclass(frozen=True)
+class Steady:
+    """Always plans the same."""
+
+    horizon: int = 2
+
+    def plan(
+        self, score: Any, low: Tensor, high: Tensor, *, warm_start: Tensor | None, generator: torch.Generator
+    ) -> Plan:
+        actions = torch.full((self.horizon, 1), 0.25)
+        return Plan(actions=actions, mean=actions, score=0.0)
+
+
+def tiny() -> SVG:
+    torch.manual_seed(0)
+    sizes = {"patch": 1, "feature": 8, "hidden": 8, "layers": 1, "latent": 2, "head": 8}
+    config = ModelConfig(recurrence="dense", K=1, M=1, stages=((8, 1),), advance="residual", skips=False, **sizes)
+    return build(config, SPEC)
+
+
+def make(
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    *,
+    progress: Progress = Progress(),  # noqa: B008  # frozen
+    planner: Planner = Steady(),
+    model: SVG | None = None,
+) -> Learner:
+    folder.mkdir(exist_ok=True)
+    model = model or tiny()
+    terms = ("beta", "observed", "forced", "open_loop", "feature", "reward", "continuation")
+    weights = Weights(reconstruction="l2", **dict.fromkeys(terms, 1.0))
+    unrolling = Unrolling(context=1, open_loop=2, stride=1, decode=1.0)
+    config = TrainConfig(batch=2, window=4, learning_rate=1e-3, clip=10, unrolling=unrolling, weights=weights)
+    return Learner(
+        folder,
+        schedule,
+        env=Fade(),
+        planner=planner,
+        model=model,
+        trainer=Trainer(model, config, make_fabric("cpu", 1, "32-true")),
+        records=Records(folder, keep=progress.metrics_bytes),
+        progress=progress,
+    )
+
+
+def play(learner: Learner, count: int) -> list[tuple[Episode, list[int]]]:
+    """Episodes, and the updates after each."""
+    return [(learner.collect(), list(learner.fit())) for _ in range(count)]
+
+
+def same(a: Episode, b: Episode) -> bool:
+    return np.array_equal(a.frames, b.frames) and np.array_equal(a.actions, b.actions)
+
+
+def test_chance_plays_first_and_then_the_planner_explores(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    episodes = [episode for episode, _ in play(learner, 4)]
+    learner.records.close()
+    assert [episode.actor for episode in episodes] == ["random", "random", "planner", "planner"]
+    assert len({episode.seed for episode in episodes}) == 4
+    noise = np.concatenate([episode.actions for episode in episodes[2:]]) - 0.25
+    assert (noise != 0).all() and np.abs(noise).max() < 1
+    for index, episode in enumerate(episodes):
+        assert same(load_episode(episode_path(tmp_path / "episodes", index)), episode)
+    records = read_records(tmp_path / "metrics.jsonl", "episode")
+    assert [record["actor"] for record in records] == ["random", "random", "planner", "planner"]
+    returns = [episode.actions.sum() for episode in episodes]  # a reward is the action
+    assert [record["episode_return"] for record in records] == pytest.approx(returns)
+
+
+def test_the_model_is_fitted_once_the_seed_episodes_are_there(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    before = [parameter.clone() for parameter in learner.model.parameters()]
+    assert [updates for _, updates in play(learner, 1)] == [[]]
+    assert all(torch.equal(*pair) for pair in zip(before, learner.model.parameters(), strict=True))
+    assert [updates for _, updates in play(learner, 3)] == [[1, 2, 3], [1, 2], [1, 2]]
+    learner.records.close()
+    assert not all(torch.equal(*pair) for pair in zip(before, learner.model.parameters(), strict=True))
+    records = read_records(tmp_path / "metrics.jsonl", "fit")
+    assert [(record["episodes"], record["updates"]) for record in records] == [(2, 3), (3, 5), (4, 7)]
+    assert all(np.isfinite(record["loss"]) and record["skipped"] == 0 for record in records)
+
+
+def test_frames_count_action_repeat_and_seed_episodes_but_no_evaluation(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    learner.evaluate_random()
+    play(learner, 2)
+    learner.evaluate()
+    play(learner, 1)
+    learner.records.close()
+    path = tmp_path / "metrics.jsonl"
+    assert [record["env_frames"] for record in read_records(path, "episode")] == [12, 24, 36]
+    assert [record["env_frames"] for record in read_records(path, "random_policy")] == [0]
+    assert [record["env_frames"] for record in read_records(path, "evaluation")] == [24]
+    assert learner.progress.env_frames == 36
+
+
+@pytest.mark.parametrize(
+    ("seed_episodes", "evaluate_every", "episodes", "due"),
+    [(3, 4, 10, [4, 8, 10]), (4, 4, 8, [4, 8]), (5, 2, 9, [6, 8, 9]), (2, 1, 4, [2, 3, 4]), (1, 50, 3, [3])],
+)
+def test_evaluations_are_every_few_episodes_and_after_the_last(
+    tmp_path: Path, seed_episodes: int, evaluate_every: int, episodes: int, due: list[int]
+) -> None:
+    counts = {"seed_episodes": seed_episodes, "evaluate_every": evaluate_every, "episodes": episodes}
+    learner = make(tmp_path, replace(SCHEDULE, **counts))
+    found = []
+    for played in range(1, episodes + 1):
+        learner.progress = Progress(episodes=played)
+        found += [played] if learner.due() else []
+    learner.records.close()
+    assert found == due
+
+
+def test_evaluations_start_alike_without_exploration_and_teach_nothing(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    chance = learner.evaluate_random()
+    trained = [episode.seed for episode, _ in play(learner, 2)]
+    first = learner.evaluate()
+    trained += [episode.seed for episode, _ in play(learner, 2)]
+    second = learner.evaluate()
+    learner.records.close()
+    assert len(chance) == len(first) == 3
+    assert len({episode.frames[0, 0, 0, 0] for episode in first}) == 3
+    for a, b, c in zip(chance, first, second, strict=True):
+        assert a.seed == b.seed == c.seed and np.array_equal(a.frames[0], b.frames[0]) and same(b, c)
+        assert b.seed not in trained and (b.actions == 0.25).all() and not (a.actions == 0.25).any()
+    assert len(list((tmp_path / "episodes").iterdir())) == 4
+    assert len(list((tmp_path / "evaluation").iterdir())) == 3
+    assert same(learner.held_out(), second[0])
+    record = read_records(tmp_path / "metrics.jsonl", "evaluation")[-1]
+    assert record["returns"] == [1.0, 1.0, 1.0] and record["return_mean"] == 1.0  # 4 decisions of 0.25
+
+
+def test_a_saved_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
+    planner = CEM(horizon=2, candidates=4, iterations=1, elites=2)
+    whole = make(tmp_path / "whole", planner=planner)
+    play(whole, 4)
+    whole.records.close()
+
+    killed = make(tmp_path / "cut", planner=planner)
+    play(killed, 3)
+    path = killed.save()
+    play(killed, 1)  # lost
+    killed.records.close()
+    state = read_checkpoint(path).trainer()
+    progress = Progress(**state["progress"])
+    assert progress.episodes == 3 and progress.env_frames == 36
+    resumed = make(tmp_path / "cut", planner=planner, model=from_pretrained(path), progress=progress)
+    resumed.trainer.load_state_dict(state["trainer"])
+    play(resumed, 1)
+    resumed.records.close()
+
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    for index in range(4):
+        a, b = (load_episode(episode_path(tmp_path / name / "episodes", index)) for name in ("whole", "cut"))
+        assert same(a, b) and (a.seed, a.actor) == (b.seed, b.actor)
+    for kind in ("episode", "fit"):
+        records = [read_records(tmp_path / name / "metrics.jsonl", kind) for name in ("whole", "cut")]
+        assert [{**r, "seconds": 0} for r in records[0]] == [{**r, "seconds": 0} for r in records[1]]

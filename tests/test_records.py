@@ -1,0 +1,103 @@
+"""What a run writes can be read back, as lines and in TensorBoard, and says where it came from."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from worldmodel import records as module
+from worldmodel.records import Records, processor, provenance, read_records
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Steps and values by name, as TensorBoard shows them."""
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    names = board.Tags()["scalars"]
+    return {name: [(event.step, event.value) for event in board.Scalars(name)] for name in names}
+
+
+def test_a_record_is_a_line_and_its_plain_numbers_are_drawn(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.write("fit", 24, updates=2, loss=0.5, name="dense", skipped=True, returns=[1.0, 2.5])
+    records.write("fit", 48, loss=0.25)
+    written = (tmp_path / "metrics.jsonl").read_text()  # before close: a killed run has written it too
+    drawn = scalars(tmp_path)
+    records.close()
+    assert written == (
+        '{"kind": "fit", "updates": 2, "loss": 0.5, "name": "dense", "skipped": true, "returns": [1.0, 2.5]}\n'
+        '{"kind": "fit", "loss": 0.25}\n'
+    )
+    assert drawn == {"fit/updates": [(24, 2.0)], "fit/loss": [(24, 0.5), (48, 0.25)]}
+
+
+def test_records_of_a_kind_come_in_the_order_written(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    for kind, number in [("b", 3), ("a", 1), ("b", 2), ("b", 5)]:
+        records.write(kind, 0, number=number)
+    records.close()
+    path = tmp_path / "metrics.jsonl"
+    assert read_records(path, "b") == [{"kind": "b", "number": number} for number in (3, 2, 5)]
+    assert read_records(path, "c") == []
+
+
+def test_what_came_after_the_checkpoint_is_cut_back(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    killed = Records(tmp_path)
+    killed.write("episode", 1, length=4)
+    size = killed.size
+    assert size == len(path.read_bytes()) == len('{"kind": "episode", "length": 4}\n')
+    killed.write("episode", 2, length="a line that a kill left behind, longer than what follows it")
+    killed.close()
+
+    resumed = Records(tmp_path, keep=size)
+    assert resumed.size == size
+    resumed.write("resume", 1)
+    assert resumed.size == len(path.read_bytes())
+    resumed.close()
+    assert path.read_text() == '{"kind": "episode", "length": 4}\n{"kind": "resume"}\n'
+
+
+def test_a_run_without_a_checkpoint_begins_an_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "header"}\n')
+    Records(tmp_path).close()
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=Test", "-c", "user.email=test@example.org", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_provenance_names_commit_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "records.py"
+    monkeypatch.setattr(module, "__file__", str(source))  # as if the package lay there
+    assert (provenance({})["commit"], provenance({})["dirty"]) == ("", False)  # no repository
+
+    source.touch()
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--no-gpg-sign", "--message", "first")
+    clean = provenance({})
+    assert (clean["commit"], clean["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
+    source.write_text("changed")
+    assert provenance({})["dirty"] is True
+
+
+def test_provenance_names_command_versions_machine_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["env.size=[16, 16]", "run=it's here"]
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    header = provenance({"seed": 3})
+    assert set(header) == {"commit", "dirty", "machine", "command", "versions", "config"}
+    command = shlex.split(header["command"])
+    assert command[0] == "python" and command[-2:] == arguments  # can be pasted into a shell
+    assert header["config"] == {"seed": 3}
+    assert set(header["versions"]) == {"torch", "numpy", "gymnasium", "dm-control", "mujoco"}
+    assert header["versions"]["torch"] == version("torch")
+    assert processor() and processor() in header["machine"]

@@ -1,0 +1,153 @@
+"""Fitting a model to a folder, as people run it: what it leaves, a kill and what follows, and the errors they see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from worldmodel.checkpoint import latest, read_checkpoint
+from worldmodel.episode import Episode, episode_path, save_episode
+from worldmodel.pretrained import from_pretrained
+from worldmodel.records import read_records
+from worldmodel.spec import EnvSpec
+
+ROOT = Path(__file__).resolve().parent.parent
+SPEC = EnvSpec("noise", "none", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
+UPDATES = 20
+TINY = ["model.hidden=16", "model.feature=16", "model.latent=4", "model.head=16", "train.batch=2", "train.window=6"]
+SHORT = ["held_out=0.2", "context=2", "horizon=3", f"updates={UPDATES}", "save_every=2", "precision=32-true"]
+
+
+def start(*overrides: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "worldmodel.train", *TINY, *SHORT, *overrides]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def train(*overrides: str) -> tuple[int, str, str]:
+    """Exit status, output and errors."""
+    process = start(*overrides)
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+def fill(folder: Path, lengths: list[int]) -> Path:
+    folder.mkdir(parents=True)
+    for index, length in enumerate(lengths):
+        rng = np.random.default_rng(index)
+        frames = rng.integers(0, 256, (length + 1, 16, 16, 3), dtype=np.uint8)
+        actions, rewards = rng.uniform(-1, 1, (length, 1)), rng.normal(size=length)
+        episode = Episode(frames, np.float32(actions), np.float32(rewards), False, True, SPEC, index, "random")
+        save_episode(episode, episode_path(folder, index))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def episodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some longer and some shorter than a window."""
+    return fill(tmp_path_factory.mktemp("data") / "episodes", [9, 3, 12, 4, 9])
+
+
+@pytest.fixture(scope="module")
+def whole(episodes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An uninterrupted run's folder and output."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    status, output, errors = train(f"data={episodes}", f"run={run}")
+    assert status == 0, errors
+    return run, output
+
+
+def test_a_run_leaves_its_configuration_records_and_newest_checkpoints(whole: tuple[Path, str]) -> None:
+    run, output = whole
+    assert output.splitlines()[-1] == str(run / "checkpoints" / "000020")
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"000018", "000020"}
+    config = OmegaConf.load(run / "config.yaml")
+    assert (config.model.hidden, config.train.window, config.updates) == (16, 6, UPDATES)
+
+    records = run / "metrics.jsonl"
+    (header,) = read_records(records, "header")
+    assert header["command"].startswith("python -m worldmodel.train model.hidden=16")
+    assert header["config"]["train"]["batch"] == 2 and header["versions"]["torch"] == torch.__version__
+    fits, validations = read_records(records, "fit"), read_records(records, "validation")
+    assert [record["updates"] for record in fits] == list(range(2, UPDATES + 1, 2))
+    assert [record["updates"] for record in validations] == list(range(2, UPDATES + 1, 2))
+    assert all(np.isfinite(record["loss"]) and record["skipped"] == 0 for record in fits)
+    assert {len(record[kind]) for record in validations for kind in ("reward", "frame")} == {3}
+
+
+def test_the_checkpoint_is_a_model_with_contexts_of_its_data(whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    model, contexts = from_pretrained(run), read_checkpoint(run / "checkpoints" / "000020").contexts
+    assert (model.spec, model.config.hidden, model.config.feature) == (SPEC, 16, 16)
+    assert contexts.frames.shape == (16, 2, 3, 16, 16) and contexts.actions.shape == (16, 1, 1)
+    assert model.imagine(model.initial(contexts.frames, contexts.actions), contexts.actions[:, 0]).reward.shape == (16,)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[Path, str], tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    process = start(f"data={episodes}", f"run={run}")
+    while process.poll() is None and not list((run / "checkpoints").glob("0*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.endswith("\nstopped by SIGTERM\n") and "Traceback" not in errors
+    saved = latest(run / "checkpoints")
+    assert saved is not None and int(saved.name) < UPDATES
+
+    status, output, errors = train("resume=true", f"run={run}")
+    assert status == 0, errors
+    assert output.splitlines()[-1] == str(run / "checkpoints" / "000020")
+    uninterrupted = read_checkpoint(whole[0] / "checkpoints" / "000020")
+    resumed = read_checkpoint(run / "checkpoints" / "000020")
+    assert set(resumed.weights) == set(uninterrupted.weights)
+    for name, weight in uninterrupted.weights.items():
+        assert torch.equal(resumed.weights[name], weight), name
+
+    records = run / "metrics.jsonl"
+    assert len(read_records(records, "header")) == len(read_records(records, "resume")) == 1
+    for kind in ("fit", "validation"):  # none twice, and none lost
+        expected = read_records(whole[0] / "metrics.jsonl", kind)
+        assert [r["updates"] for r in read_records(records, kind)] == [r["updates"] for r in expected]
+    assert read_records(records, "validation")[-1] == read_records(whole[0] / "metrics.jsonl", "validation")[-1]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        (None, "is not a folder: collect some, or give a folder of them"),
+        ([], "holds no episodes (*.safetensors): collect some"),
+        ([1, 1, 1], "no episode has 3 frames, the longest of 2 has 2: ask for shorter windows"),
+    ],
+)
+def test_data_that_cannot_be_fitted_is_one_line(lengths: list[int] | None, message: str, tmp_path: Path) -> None:
+    if lengths is not None:
+        fill(tmp_path / "data", lengths)
+    status, _, errors = train(f"data={tmp_path / 'data'}", f"run={tmp_path / 'run'}")
+    (line,) = errors.splitlines()
+    assert status == 2 and line.startswith("error: ") and message in line
+
+
+def test_a_run_is_not_overwritten(episodes: Path, whole: tuple[Path, str]) -> None:
+    run, _ = whole
+    before = (run / "metrics.jsonl").read_bytes()
+    status, _, errors = train(f"data={episodes}", f"run={run}")
+    assert status == 2
+    assert errors == f"error: {run} already holds a run: add resume=true to go on with it, or choose another run=\n"
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_unknown_key_is_an_error_that_names_it(episodes: Path, tmp_path: Path) -> None:
+    status, _, errors = train(f"data={episodes}", f"run={tmp_path / 'run'}", "train.windows=6")
+    assert status == 1 and "Key 'windows' is not in struct" in errors
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,123 @@
+"""Open-loop errors of models whose error is known: perfect, off by a known amount, and no better than the mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from worldmodel.errors import DataError
+from worldmodel.heads import Statistics
+from worldmodel.replay import Batch
+from worldmodel.state import Skips, State
+from worldmodel.svg import Prediction
+from worldmodel.validation import open_loop_errors
+
+
+def batch(b: int = 40, t: int = 6) -> Batch:
+    """Grey frames whose level each action changes by itself; the reward is the level left behind plus the action."""
+    rng = np.random.default_rng(0)
+    changes = rng.integers(-9, 10, (b, t - 1))
+    levels = 128 + np.concatenate([np.zeros((b, 1), int), changes.cumsum(1)], 1)
+    frames = torch.from_numpy(np.broadcast_to(levels[:, :, None, None, None], (b, t, 3, 2, 4)).astype(np.uint8))
+    actions = torch.from_numpy(changes[..., None].astype(np.float32))
+    rewards = torch.from_numpy((100 * levels[:, :-1] + changes).astype(np.float32))
+    ones = torch.ones(b, t - 1)
+    return Batch(frames, actions, rewards, ones, ones)
+
+
+class Grey:
+    """Knows these dynamics: the feature (b, 1) is the level. Its answers may be off by fixed amounts."""
+
+    def __init__(self, *, reward_off: float = 0.0, frame_off: float = 0.0) -> None:
+        self.statistics = Statistics((3, 2, 4))
+        self.statistics.frame_std.fill_(0.1)
+        self.reward_off = reward_off
+        self.frame_off = frame_off
+        self.context: tuple[Tensor, Tensor] | None = None
+
+    def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
+        self.context = (frames, actions)
+        return State(frames[:, -1, 0, 0, :1].float(), Skips((), torch.arange(len(frames))), (), (), ())
+
+    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
+        assert noise is None
+        reward = 100 * state.feature[:, 0] + action[:, 0] + self.reward_off
+        return Prediction(replace(state, feature=state.feature + action), reward, torch.ones(len(action)))
+
+    def decode(self, state: State) -> Tensor:
+        return (state.feature / 255 + self.frame_off)[:, :, None, None].expand(-1, 3, 2, 4)
+
+
+@pytest.mark.parametrize("context", [1, 2, 5])
+def test_a_perfect_model_has_no_error(context: int) -> None:
+    """Frames, actions and rewards all tell their time, so any other alignment would err."""
+    model, data = Grey(), batch()
+    errors = open_loop_errors(model, data, context)
+    assert errors == {"reward": [0.0] * (6 - context), "frame": [0.0] * (6 - context)}
+    assert torch.equal(model.context[0], data.frames[:, :context])
+    assert torch.equal(model.context[1], data.actions[:, : context - 1])
+
+
+@pytest.mark.parametrize("moved", ["frames", "actions", "rewards"])
+def test_data_a_step_out_of_place_would_show(moved: str) -> None:
+    data = batch()
+    errors = open_loop_errors(Grey(), replace(data, **{moved: getattr(data, moved).roll(1, 1)}), 2)
+    assert max(errors["reward"]) > 1e-4
+
+
+def test_errors_are_squares_in_units_of_the_variance() -> None:
+    data = batch()
+    deviation = float(data.rewards.std(correction=0))
+    errors = open_loop_errors(Grey(reward_off=2 * deviation, frame_off=0.3), data, 2)
+    assert errors["reward"] == pytest.approx([4.0] * 4, rel=1e-5)
+    assert errors["frame"] == pytest.approx([9.0] * 4, rel=1e-4)  # 3 frame deviations
+
+
+def test_the_mean_has_an_error_of_one() -> None:
+    data = batch(b=200)
+
+    class Mean(Grey):
+        def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
+            return replace(super().imagine(state, action), reward=data.rewards.mean().expand(len(action)))
+
+        def decode(self, state: State) -> Tensor:
+            return (data.frames[:, 1:].float() / 255).mean((0, 1)).expand(len(state), -1, -1, -1)
+
+    model = Mean()
+    model.statistics.frame_std.copy_((data.frames[:, 1:].float() / 255).std(correction=0))
+    errors = open_loop_errors(model, data, 1)  # every transition counts, so the mean over steps is 1
+    assert np.mean(errors["reward"]) == pytest.approx(1, rel=1e-5)
+    assert np.mean(errors["frame"]) == pytest.approx(1, rel=1e-5)
+
+
+def test_padding_counts_nowhere() -> None:
+    data = batch()
+    mask = torch.ones_like(data.mask)
+    mask[::2, 3] = 0
+    mask[:, 4] = 0  # a step that every window lacks
+    padded = mask == 0
+    frames, rewards = data.frames.clone(), data.rewards.clone()
+    frames[:, 1:][padded] = 255
+    rewards[padded] = 1e6
+    deviation = float(data.rewards[~padded].std(correction=0))
+    errors = open_loop_errors(
+        Grey(reward_off=deviation), replace(data, frames=frames, rewards=rewards, mask=mask), context=2
+    )
+    assert errors["reward"] == pytest.approx([1, 1, 1, float("nan")], rel=1e-5, nan_ok=True)
+    assert errors["frame"] == pytest.approx([0, 0, 0, float("nan")], nan_ok=True)
+
+
+def test_rewards_that_never_change_are_no_division_by_zero() -> None:
+    data = batch()
+    constant = replace(data, actions=torch.zeros_like(data.actions), rewards=torch.full_like(data.rewards, 12800))
+    assert open_loop_errors(Grey(), constant, 1)["reward"] == [0.0] * 5
+
+
+@pytest.mark.parametrize("context", [0, 6, 7])
+def test_a_context_that_leaves_nothing_to_imagine_is_an_error(context: int) -> None:
+    with pytest.raises(DataError, match=rf"a context of {context} leaves nothing to imagine in windows of 6 frames"):
+        open_loop_errors(Grey(), batch(), context)
