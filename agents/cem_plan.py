@@ -28,7 +28,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.hardware import prepare_threads
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance, read_records
-from worldmodel.run_folder import open_run
+from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 
@@ -37,7 +37,7 @@ from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = open_run(config, HydraConfig.get().overrides.task)
+    config = run_config(config, HydraConfig.get().overrides.task)
     learner = make_learner(config)
     print(f"run folder: {learner.folder}")
     try:
@@ -62,7 +62,7 @@ def learn(learner: Learner) -> None:
             for update in learner.fit():
                 bar.set_postfix_str(f"update {update}")
             line = f"episode {learner.progress.episodes:>4} ({episode.actor}): return {episode.total:.1f}"
-            if learner.due():
+            if learner.schedule.due(learner.progress.episodes):
                 bar.set_postfix_str("evaluating")
                 returns = [played.total for played in learner.evaluate()]
                 line += f"; evaluation {sum(returns) / len(returns):.1f}"
@@ -99,20 +99,22 @@ def make_learner(config: DictConfig) -> Learner:
         model = from_pretrained(source, feedback=config.feedback)
         check_fits(model.spec, spec, str(source))
     else:
-        model = build(ModelConfig(**settings["model"]), spec, feedback=config.feedback)
+        model = build(ModelConfig.from_mapping(settings["model"]), spec, feedback=config.feedback)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     progress = Progress()
     if saved:
         state = read_checkpoint(saved).trainer()
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
-    records = Records(folder, keep=progress.metrics_bytes)
+    schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
+    planner = make_planner(settings["planner"], spec)
+    records = Records(make_run(config), keep=progress.metrics_bytes)
     records.write("resume" if saved else "header", progress.env_frames, **provenance(settings))
     return Learner(
         folder,
-        Schedule(**{field.name: settings[field.name] for field in fields(Schedule)}),
+        schedule,
         env=env,
-        planner=make_planner(settings["planner"], spec),
+        planner=planner,
         model=model,
         trainer=trainer,
         records=records,

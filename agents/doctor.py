@@ -12,12 +12,17 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
+from worldmodel.build import build
 from worldmodel.command import command
+from worldmodel.config import ModelConfig
 from worldmodel.errors import EnvError
 from worldmodel.hardware import (
     auto_accelerator,
@@ -29,6 +34,7 @@ from worldmodel.hardware import (
     usable_cores,
 )
 from worldmodel.records import processor
+from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 DISK_GB = 1.0  # the main job's episodes, checkpoints and pictures, generously
 SECONDS = 0.4  # each speed is measured for
@@ -67,18 +73,40 @@ def report() -> Iterator[Row]:
     yield from accelerators()
     yield compilation()
     yield disk(Path.cwd())
-    yield drawing()
+    opengl = drawing()
+    yield opengl
     device = torch.device(auto_accelerator())
     yield Row("precision", f"{default_precision(device.type)} on {device.type} (what precision=auto means)")
     yield Row("convolution", speeds(device, convolution))
     yield Row("matrix product", speeds(device, matrix_product))
-    if (minutes := expected_minutes()) is not None:
-        yield Row("main job", f"about {minutes:.0f} minutes")
+    if not opengl.fatal:
+        yield main_job()
 
 
-def expected_minutes() -> float | None:
-    """Minutes the main job takes here, from a few of its own updates and plans; None while nothing measures them."""
-    return None
+def main_job() -> Row:
+    """How long ``python -m agents.cem_plan`` takes here with its defaults, from a few of its own steps."""
+    # not above: see drawing
+    from agents.forecast import expected_seconds, measure
+    from agents.learner import Schedule
+    from agents.planners import make_planner
+    from envs import env_spec, make_env
+
+    with initialize_config_module("configs", version_base="1.3"):
+        composed = compose("cem_plan", overrides=["run=unused"])
+    settings = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
+    env = make_env(settings["env"], rendering=settings["rendering"])
+    spec = env_spec(env)
+    fabric = make_fabric(settings["accelerator"], settings["devices"], settings["precision"])
+    model = build(ModelConfig.from_mapping(settings["model"]), spec)
+    trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
+    schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
+    pace = measure(env, make_planner(settings["planner"], spec), trainer)
+    minutes = expected_seconds(schedule, pace, spec) / 60
+    return Row(
+        "main job",
+        f"about {minutes:.0f} minutes ({schedule.episodes} episodes; an update {1000 * pace.update:.0f} ms, "
+        f"a plan {1000 * pace.plan:.0f} ms, a step {1000 * pace.step:.0f} ms)",
+    )
 
 
 def accelerators() -> Iterator[Row]:

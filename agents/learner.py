@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
+from worldmodel.errors import ConfigError
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
@@ -30,7 +32,7 @@ CONTEXTS = 16  # start contexts a checkpoint carries
 
 @dataclass(frozen=True)
 class Schedule:
-    """How much of what; counts, never clocks. See `configs/cem_plan.yaml`."""
+    """How much of what; counts, never clocks. See `configs/cem_plan.yaml`. Raises ConfigError for what cannot be."""
 
     seed: int
     episodes: int
@@ -41,6 +43,26 @@ class Schedule:
     evaluate_every: int
     evaluation_episodes: int
     context: int
+
+    def __post_init__(self) -> None:
+        least = {"seed": 0, "episodes": 1, "seed_episodes": 1, "first_updates": 1, "updates": 1}
+        least |= {"evaluate_every": 1, "evaluation_episodes": 1, "context": 1}
+        for key, minimum in least.items():
+            value = getattr(self, key)
+            if type(value) is not int or value < minimum:
+                raise ConfigError(f"{key} is {value!r}: set a whole number >= {minimum}")
+        if self.seed_episodes > self.episodes:
+            raise ConfigError(
+                f"seed_episodes ({self.seed_episodes}) exceed episodes ({self.episodes}): "
+                f"set seed_episodes <= {self.episodes}"
+            )
+        if not 0 <= self.exploration < math.inf:
+            raise ConfigError(f"exploration is {self.exploration}: set a finite number >= 0")
+
+    def due(self, played: int) -> bool:
+        """Whether an evaluation belongs after so many episodes: every few planned ones, and after the last."""
+        planned = played >= self.seed_episodes
+        return planned and (played % self.evaluate_every == 0 or played == self.episodes)
 
 
 @dataclass(frozen=True)
@@ -85,6 +107,9 @@ class Learner:
     ) -> None:
         for name in ("episodes", "evaluation", "checkpoints"):
             (folder / name).mkdir(exist_ok=True)
+        for path in (folder / "episodes").glob("*.safetensors"):
+            if int(path.stem) >= progress.episodes:
+                path.unlink()
         self.folder = folder
         self.schedule = schedule
         self.env = env
@@ -141,12 +166,6 @@ class Learner:
             episodes = self._evaluation(self.random, "random")
         self._record_returns("random_policy", episodes)
         return episodes
-
-    def due(self) -> bool:
-        """Whether an evaluation belongs here: every few episodes, and after the last."""
-        played, schedule = self.progress.episodes, self.schedule
-        planned = played >= schedule.seed_episodes
-        return planned and (played % schedule.evaluate_every == 0 or played == schedule.episodes)
 
     def save(self) -> Path:
         """Writes a checkpoint from which `resume` goes on exactly here; the one before it is kept too."""

@@ -18,6 +18,7 @@ from worldmodel.svg import SVG
 SPEC = EnvSpec("cartpole", "swingup", "box", 2, (-1.0, -1.0), (1.0, 1.0), 8, 1000, (16, 24))
 DENSE = ModelConfig(
     recurrence="dense",
+    backbone="vgg",
     K=1,
     M=1,
     stages=((16, 1), (32, 2)),
@@ -161,10 +162,23 @@ def test_an_unknown_choice_is_an_error(key: str, value: str, mend: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["K", "M", "patch", "feature", "hidden", "layers", "latent", "head"])
-@pytest.mark.parametrize("value", [0, -2])
-def test_numbers_that_are_not_positive_are_an_error(key: str, value: int) -> None:
-    with pytest.raises(ConfigError, match=rf"model\.{key} is {value}: set it above 0"):
+@pytest.mark.parametrize("value", [0, -2, float("nan"), "big"])
+def test_numbers_that_are_not_positive_are_an_error(key: str, value: Any) -> None:
+    mend = "a finite number > 0" if key in "KM" else "a whole number >= 1"
+    with pytest.raises(ConfigError, match=rf"model\.{key} is {value!r}: set {mend}"):
         replace(DENSE, **{key: value})
+
+
+@pytest.mark.parametrize("stages", [(), ((0, 1),), ((16, 0),)])
+def test_stages_of_nothing_are_an_error(stages: tuple[tuple[int, int], ...]) -> None:
+    with pytest.raises(ConfigError, match=r"model\.stages is .*: give one \(channels, blocks\) or more, each >= 1"):
+        replace(DENSE, stages=stages)
+
+
+@pytest.mark.parametrize("changes", [{"skips": True}, {"recurrence": "conv", "advance": "bounded"}])
+def test_the_light_backbone_has_no_maps_to_give(changes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"the light backbone has no maps for .*: set model\.backbone=vgg"):
+        replace(DENSE, backbone="light", **changes)
 
 
 def test_stages_from_yaml_become_tuples() -> None:

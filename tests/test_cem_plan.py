@@ -194,6 +194,8 @@ def test_the_control_suite_runs_too(home: Path) -> None:
         ("env.size=[48,48] model.patch=8", "frames are 48x48: this model needs sides that are multiples of 32"),
         ("checkpoint=nowhere", "nowhere is not a checkpoint folder: it does not exist; give one, such as RUN/"),
         ("checkpoint=whole env.id=Acrobot-v1", "action_size 2 (model) against 3 (environment); give the environment"),
+        ("episodes=0", "episodes is 0: set a whole number >= 1"),
+        ("accelerator=bogus", "accelerator bogus"),
         ("planner.elites=9", "elites (9) exceed candidates (8): set planner.elites <= 8"),
         ("+planner.nonsense=1", "does not know nonsense: its settings are horizon, candidates, iterations, elites"),
         ("feedback=bogus", "feedback is 'bogus': set one of features, pixels"),
@@ -203,7 +205,8 @@ def test_the_control_suite_runs_too(home: Path) -> None:
 def test_a_mistake_is_one_line_that_says_its_mend(
     home: Path, whole: Outcome, tmp_path: Path, overrides: str, says: str
 ) -> None:
-    check_mistake(python(home, "-m", "agents.cem_plan", *TINY, *MODEL, f"run={tmp_path}", *overrides.split()), says)
+    check_mistake(cem_plan(home, *TINY, *MODEL, f"run={tmp_path / 'run'}", *overrides.split()), says)
+    assert not (tmp_path / "run" / "config.yaml").exists()  # so the same command, mended, can run
 
 
 @pytest.mark.usefixtures("gl")

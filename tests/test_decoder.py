@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldmodel.decoder import Decoder
+from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # batches of other sizes round otherwise
@@ -110,3 +110,13 @@ def test_frames_are_float32_under_autocast() -> None:
     exact = model(feature, skips)
     assert frames.dtype == torch.float32
     assert not torch.equal(frames, exact) and (frames - exact).abs().max() < 0.1  # autocast was on
+
+
+def test_the_light_decoder_draws_a_square_at_each_position() -> None:
+    torch.manual_seed(0)
+    light = LightDecoder(channels=3, shape=(4, 2, 3), side=8, feature=5, hidden=6)
+    feature = randn(3, 5)
+    frames = light(feature, ())
+    assert frames.shape == (3, 3, 16, 24) and frames.dtype == torch.float32
+    close(light(feature[1:2], ()), frames[1:2])  # rows never influence each other
+    assert frames.std(0).min() > 0  # every pixel depends on the feature

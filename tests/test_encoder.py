@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from worldmodel.encoder import Encoder, block
+from worldmodel.encoder import Encoder, LightEncoder, block
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # batches of other sizes round otherwise
 STAGES = ((8, 2), (16, 1))
@@ -102,3 +102,15 @@ def test_the_feature_is_float32_under_autocast() -> None:
     exact, _ = model(x)
     assert feature.dtype == torch.float32
     assert not torch.equal(feature, exact) and (feature - exact).abs().max() < 0.1  # autocast was on
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_the_light_encoder_halves_a_stage_and_gives_no_skips(patch: int) -> None:
+    torch.manual_seed(0)
+    light = LightEncoder(channels=3, patch=patch, stages=STAGES, output=nn.Identity())
+    x = frames(3, 32, 48)
+    found, skips = light(x)
+    assert found.shape == (3, 16, 8 // patch, 12 // patch) and skips == ()
+    close(light(x[1:2])[0], found[1:2])  # a frame's features are its own
+    shapes = [tuple(module.weight.shape) for module in light.modules() if isinstance(module, nn.Conv2d)]
+    assert shapes == [(8, 3 * patch**2, 4, 4), (8, 8, 3, 3), (16, 8, 4, 4)]

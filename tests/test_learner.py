@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.episode import Episode, episode_path, load_episode
+from worldmodel.errors import ConfigError
 from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import Records, read_records
@@ -76,7 +78,9 @@ class Steady:
 def tiny() -> SVG:
     torch.manual_seed(0)
     sizes = {"patch": 1, "feature": 8, "hidden": 8, "layers": 1, "latent": 2, "head": 8}
-    config = ModelConfig(recurrence="dense", K=1, M=1, stages=((8, 1),), advance="residual", skips=False, **sizes)
+    config = ModelConfig(
+        recurrence="dense", backbone="vgg", K=1, M=1, stages=((8, 1),), advance="residual", skips=False, **sizes
+    )
     return build(config, SPEC)
 
 
@@ -92,7 +96,9 @@ def make(
     model = model or tiny()
     terms = ("beta", "observed", "forced", "open_loop", "feature", "reward", "continuation")
     weights = Weights(reconstruction="l2", **dict.fromkeys(terms, 1.0))
-    unrolling = Unrolling(context=1, open_loop=2, stride=1, decode=1.0)
+    unrolling = Unrolling(
+        context=1, open_loop=2, stride=1, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, feature_gradient=1.0
+    )
     config = TrainConfig(batch=2, window=4, learning_rate=1e-3, clip=10, unrolling=unrolling, weights=weights)
     return Learner(
         folder,
@@ -163,16 +169,38 @@ def test_frames_count_action_repeat_and_seed_episodes_but_no_evaluation(tmp_path
     [(3, 4, 10, [4, 8, 10]), (4, 4, 8, [4, 8]), (5, 2, 9, [6, 8, 9]), (2, 1, 4, [2, 3, 4]), (1, 50, 3, [3])],
 )
 def test_evaluations_are_every_few_episodes_and_after_the_last(
-    tmp_path: Path, seed_episodes: int, evaluate_every: int, episodes: int, due: list[int]
+    seed_episodes: int, evaluate_every: int, episodes: int, due: list[int]
 ) -> None:
     counts = {"seed_episodes": seed_episodes, "evaluate_every": evaluate_every, "episodes": episodes}
-    learner = make(tmp_path, replace(SCHEDULE, **counts))
-    found = []
-    for played in range(1, episodes + 1):
-        learner.progress = Progress(episodes=played)
-        found += [played] if learner.due() else []
-    learner.records.close()
-    assert found == due
+    schedule = replace(SCHEDULE, **counts)
+    assert [played for played in range(1, episodes + 1) if schedule.due(played)] == due
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"episodes": 0}, "episodes is 0: set a whole number >= 1"),
+        ({"evaluate_every": 0}, "evaluate_every is 0: set a whole number >= 1"),
+        ({"seed": -1}, "seed is -1: set a whole number >= 0"),
+        ({"episodes": "abc"}, "episodes is 'abc': set a whole number >= 1"),
+        ({"seed_episodes": 5}, r"seed_episodes \(5\) exceed episodes \(4\): set seed_episodes <= 4"),
+        ({"exploration": math.nan}, "exploration is nan: set a finite number >= 0"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_an_error(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(SCHEDULE, **changes)
+
+
+def test_episodes_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    killed = make(tmp_path)
+    play(killed, 2)
+    path = killed.save()
+    play(killed, 2)  # lost
+    killed.records.close()
+    progress = Progress(**read_checkpoint(path).trainer()["progress"])
+    make(tmp_path, model=from_pretrained(path), progress=progress).records.close()
+    assert sorted(path.stem for path in (tmp_path / "episodes").iterdir()) == ["000000", "000001"]
 
 
 def test_evaluations_start_alike_without_exploration_and_teach_nothing(tmp_path: Path) -> None:

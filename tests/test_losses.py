@@ -128,6 +128,13 @@ def test_without_open_loop_its_terms_are_missing() -> None:
     assert found == pytest.approx({**rest, "loss": sum(rest.values())}, rel=1e-5)
 
 
+def test_what_was_not_drawn_has_no_term() -> None:
+    found = outputs(2.0, **WRONG)
+    undrawn = terms(replace(found, forced=replace(found.forced, drawn=None)))
+    rest = {name: value for name, value in KNOWN.items() if name != "forced/frame"}
+    assert undrawn == pytest.approx({**rest, "loss": sum(rest.values())}, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("weight", "weighed"),
     [

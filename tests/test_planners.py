@@ -127,7 +127,7 @@ def test_no_finite_candidate_is_an_error_with_counts() -> None:
         scores[:3] = torch.inf
         return scores
 
-    with pytest.raises(WorldModelError, match="none of 20 candidates .*17 are NaN, 3 infinite"):
+    with pytest.raises(WorldModelError, match=r"none of 20 candidates .*17 are NaN, 3 infinite"):
         box_plan(CEM(horizon=2, candidates=20, iterations=3, elites=5), score)
     with pytest.raises(WorldModelError, match="none of 20 candidates"):
         one_hot_plan(CategoricalCEM(horizon=2, candidates=20, iterations=3, elites=5), score, 3)

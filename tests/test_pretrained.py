@@ -21,6 +21,7 @@ from worldmodel.svg import SVG, channels_last
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 4, 0, (16, 16))
 DENSE = ModelConfig(
     recurrence="dense",
+    backbone="vgg",
     K=1.0,
     M=1.0,
     stages=((8, 1), (8, 1)),
@@ -101,7 +102,6 @@ def test_a_run_folder_means_its_newest_checkpoint(tmp_path: Path) -> None:
         ({"feature": 16}, r"size mismatch for encoder"),
         ({"layers": 3}, r"Missing key"),
         ({"skips": True}, r"size mismatch for decoder"),
-        ({"dropout": 0.1}, r"unexpected keyword argument 'dropout'"),
     ],
 )
 def test_weights_that_do_not_fit_their_configuration_are_an_error(
@@ -118,6 +118,16 @@ def test_weights_that_do_not_fit_their_configuration_are_an_error(
     )
     with pytest.raises(
         CheckpointError, match=rf"(?s)a: the weights do not fit config\.json \(.*{message}.*use the ver"
+    ):
+        from_pretrained(tmp_path / "a")
+
+
+def test_a_configuration_of_another_version_is_an_error(tmp_path: Path) -> None:
+    config = {**asdict(DENSE), "dropout": 0.1}
+    weights = trained().state_dict()
+    write_checkpoint(tmp_path / "a", model_config=config, spec=SPEC, weights=weights, contexts=contexts(), trainer=None)
+    with pytest.raises(
+        CheckpointError, match=r"a: config\.json: .*argument 'dropout'.*; use the version that wrote it"
     ):
         from_pretrained(tmp_path / "a")
 

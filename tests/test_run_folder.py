@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
-from worldmodel.run_folder import open_run
+from worldmodel.run_folder import make_run, run_config
 
 
 def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
@@ -27,7 +27,9 @@ def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
 def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "first"
     given = config(folder, seed=3)
-    assert open_run(given, ["seed=3"]) is given
+    assert run_config(given, ["seed=3"]) is given
+    assert not folder.exists()  # nothing is left behind should something else refuse it
+    assert make_run(given) == folder
     assert OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")) == {
         "env": {"name": "cartpole", "size": [64, 64]},
         "title": "in cartpole",
@@ -40,24 +42,24 @@ def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
-    open_run(config(tmp_path, seed=3), [])
+    make_run(config(tmp_path, seed=3))
     with pytest.raises(ConfigError, match=r"already holds a run: add resume=true .* or choose another run="):
-        open_run(config(tmp_path, seed=4), [])
+        run_config(config(tmp_path, seed=4), [])
     assert OmegaConf.load(tmp_path / "config.yaml").seed == 3
 
 
 def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no run to resume \(no config.yaml\): give run=.*, or drop resume"):
-        open_run(config(tmp_path / "new", resume=True), [])
+        run_config(config(tmp_path / "new", resume=True), [])
     assert not (tmp_path / "new").exists()
 
 
 def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -> None:
     started = config(tmp_path, seed=3, episodes=10, env={"name": "reacher", "size": [16, 16]})
-    open_run(started, [])
+    make_run(started)
     asked = config(tmp_path, resume=True, episodes=80, checkpoint="a=b")  # the rest are defaults nobody asked for
     overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "checkpoint='a=b'"]
-    resumed = OmegaConf.to_container(open_run(asked, overrides), resolve=True)
+    resumed = OmegaConf.to_container(run_config(asked, overrides), resolve=True)
     assert resumed == {
         "env": {"name": "reacher", "size": [16, 16]},
         "title": "in reacher",
@@ -67,20 +69,24 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
         "run": str(tmp_path),
         "resume": True,
     }
+    make_run(run_config(asked, overrides))
     assert OmegaConf.load(tmp_path / "config.yaml").episodes == 10  # says how the run was started
 
 
 def test_a_run_can_be_moved(tmp_path: Path) -> None:
-    open_run(config(tmp_path / "old"), [])
+    make_run(config(tmp_path / "old"))
     (tmp_path / "old").rename(tmp_path / "new")
     moved = tmp_path / "new"
-    assert open_run(config(moved, resume=True), [f"run={moved}", "resume=true"]).run == str(moved)
+    assert run_config(config(moved, resume=True), [f"run={moved}", "resume=true"]).run == str(moved)
 
 
 def test_a_resumed_run_keeps_its_groups(tmp_path: Path) -> None:
-    open_run(config(tmp_path), [])
+    make_run(config(tmp_path))
     other = config(tmp_path, resume=True, env={"name": "reacher", "size": [64, 64]})
     with pytest.raises(ConfigError, match="was started with another env: resume it without env=reacher"):
-        open_run(other, ["resume=true", "env=reacher"])
-    same = open_run(config(tmp_path, resume=True), ["resume=true", "env=cartpole"])
+        run_config(other, ["resume=true", "env=reacher"])
+    for override in ("env.name=reacher", "++env.name=reacher"):
+        with pytest.raises(ConfigError, match="was started with another env"):
+            run_config(other, ["resume=true", override])
+    same = run_config(config(tmp_path, resume=True), ["resume=true", "env=cartpole"])
     assert same.env.name == "cartpole"

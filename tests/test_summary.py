@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # One stage of one block on frames of 2x2, which a dense network sees as 1x1. Hidden widths are 8.
 TINY = ModelConfig(
     recurrence="dense",
+    backbone="vgg",
     K=1,
     M=1,
     stages=((8, 1),),

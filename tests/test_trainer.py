@@ -28,6 +28,7 @@ from worldmodel.unroll import Unrolling
 SPEC = EnvSpec("line", "reach", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 MODEL = ModelConfig(
     recurrence="dense",
+    backbone="vgg",
     K=1.0,
     M=1.0,
     stages=((8, 1), (16, 1)),
@@ -45,7 +46,9 @@ CONFIG = TrainConfig(
     window=6,
     learning_rate=1e-2,
     clip=10.0,
-    unrolling=Unrolling(context=2, open_loop=3, stride=2, decode=0.5),
+    unrolling=Unrolling(
+        context=2, open_loop=3, stride=2, draw_observed=0.5, draw_forced=0.5, draw_open_loop=0.5, feature_gradient=1.0
+    ),
     weights=Weights("l2", beta=1e-3, observed=1, forced=1, open_loop=1, feature=1, reward=1, continuation=1),
 )
 

@@ -19,6 +19,7 @@ B, T = 3, 7
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 1, 0, (16, 16))
 DENSE = ModelConfig(
     recurrence="dense",
+    backbone="vgg",
     K=1.0,
     M=1.0,
     stages=((8, 1), (8, 1)),
@@ -32,7 +33,9 @@ DENSE = ModelConfig(
     head=8,
 )
 CONV = replace(DENSE, recurrence="conv", advance="bounded")
-EVERY = Unrolling(context=2, open_loop=3, stride=2, decode=1.0)
+EVERY = Unrolling(
+    context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, feature_gradient=1.0
+)
 both = pytest.mark.parametrize("config", [DENSE, CONV], ids=["dense", "conv"])
 
 
@@ -118,7 +121,7 @@ def pictures(rollout: Rollout) -> Tensor:
 @torch.no_grad()
 def test_frames_are_drawn_as_the_acting_model_draws_them(config: ModelConfig) -> None:
     model, (frames, actions) = make(config), windows()
-    outputs = run(model, Unrolling(context=3, open_loop=4, stride=9, decode=1.0))
+    outputs = run(model, replace(EVERY, context=3, open_loop=4, stride=9))
     start = state = model.initial(frames[:, :3], actions[:, :2])
     imagined = pictures(outputs.open_loop)
     assert imagined.shape == (B, 4, 3, 16, 16)
@@ -158,7 +161,7 @@ def test_skips_come_from_the_last_context_frame(context: int) -> None:
 def test_open_loop_starts_where_the_context_ends_and_at_each_stride(
     context: int, open_loop: int, stride: int, times: list[int]
 ) -> None:
-    rollout = run(make(), Unrolling(context, open_loop, stride, decode=0.5)).open_loop
+    rollout = run(make(), replace(EVERY, context=context, open_loop=open_loop, stride=stride)).open_loop
     assert rollout.times.tolist() == times
     assert rollout.features.shape == (B, len(times), 8)
     assert rollout.rewards.shape == rollout.continues.shape == (B, len(times))
@@ -173,7 +176,7 @@ def test_without_open_loop_the_rest_is_the_same() -> None:
 @pytest.mark.parametrize(("share", "observed", "open_loop"), [(1.0, 18, 18), (0.5, 9, 9), (0.3, 5, 5), (0.001, 1, 1)])
 def test_a_share_of_the_frames_is_drawn_beside_its_targets(share: float, observed: int, open_loop: int) -> None:
     model, (frames, _) = make(), windows()
-    outputs = run(model, replace(EVERY, decode=share))
+    outputs = run(model, replace(EVERY, draw_observed=share, draw_forced=share, draw_open_loop=share))
     for rollout, count in ((outputs.observed, observed), (outputs.forced, observed), (outputs.open_loop, open_loop)):
         drawn = rollout.drawn
         assert len(drawn.frames) == len(drawn.targets) == len(drawn.rows) == len(drawn.times) == count
@@ -184,8 +187,36 @@ def test_a_share_of_the_frames_is_drawn_beside_its_targets(share: float, observe
     close(drawn.frames, whole[drawn.rows, drawn.times - 1])
 
 
+def test_what_is_not_to_be_drawn_is_not() -> None:
+    outputs = run(make(), replace(EVERY, draw_forced=0.0, draw_open_loop=0.0))
+    assert outputs.observed.drawn is not None
+    assert outputs.forced.drawn is None and outputs.open_loop.drawn is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_share_of_the_dynamics_gradient_reaches_the_encoder(share: float) -> None:
+    model, (frames, actions) = make(), windows()
+
+    def gradients(how: Unrolling, kind: str) -> Tensor:
+        model.zero_grad(set_to_none=True)
+        outputs = unroll(model, frames, actions, how, torch.Generator().manual_seed(0))
+        getattr(outputs, kind).features[..., 0].sum().backward()
+        found = [weight.grad for weight in model.encoder.parameters()]
+        return torch.cat([torch.zeros(1) if grad is None else grad.flatten() for grad in found])
+
+    for kind in ("forced", "observed"):
+        whole = gradients(EVERY, kind)
+        part = gradients(replace(EVERY, feature_gradient=share), kind)
+        assert whole.abs().max() > 1e-3
+        expected = share if kind == "forced" else 1.0
+        if share == 0 and kind == "forced":
+            assert not part.any()
+        else:
+            torch.testing.assert_close(part, expected * whole, rtol=1e-3, atol=1e-3 * whole.abs().max().item())
+
+
 def test_randomness_is_the_generators() -> None:
-    model, how = make(quiet=False), replace(EVERY, decode=0.3)
+    model, how = make(quiet=False), replace(EVERY, draw_observed=0.3)
     first, again, other = (run(model, how, seed=seed) for seed in (0, 0, 1))
     for kind in ("forced", "open_loop"):
         assert torch.equal(getattr(first, kind).features, getattr(again, kind).features)
@@ -209,8 +240,8 @@ def test_windows_that_the_context_fills_are_an_error() -> None:
         ({"context": 0}, r"context 0, stride 2, open_loop 3: set context and stride >= 1"),
         ({"stride": 0}, r"stride 0"),
         ({"open_loop": -1}, r"open_loop -1.* and open_loop >= 0"),
-        ({"decode": 0.0}, r"decode is 0\.0: set the share of frames to draw in \(0, 1\]"),
-        ({"decode": 1.1}, r"decode is 1\.1"),
+        ({"draw_forced": -0.1}, r"train\.unrolling\.draw_forced is -0\.1: set a share in \[0, 1\]"),
+        ({"feature_gradient": 1.1}, r"feature_gradient is 1\.1"),
     ],
 )
 def test_settings_out_of_range_are_errors(changes: dict[str, float], message: str) -> None:

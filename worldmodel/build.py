@@ -7,8 +7,8 @@ from typing import Any
 from torch import nn
 
 from worldmodel.config import ModelConfig
-from worldmodel.decoder import Decoder
-from worldmodel.encoder import Encoder, block
+from worldmodel.decoder import Decoder, LightDecoder
+from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import GaussianPredictor, Predictor, conv3x3, dense
@@ -33,7 +33,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         raise ConfigError(f"feedback is {feedback!r}: set one of {', '.join(FEEDBACKS)}")
     height, width = spec.frame_size
     shrink = config.patch * 2 ** len(config.stages)
-    if height % shrink or width % shrink:
+    if height % shrink or width % shrink or min(height, width) < shrink:
         raise ConfigError(f"frames are {height}x{width}: this model needs sides that are multiples of {shrink}")
     h, w = height // shrink, width // shrink
     stages = [(scaled(channels, config.K), blocks) for channels, blocks in config.stages]
@@ -56,6 +56,21 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
     to_feature.append(nn.Tanh() if config.advance == "bounded" else nn.GroupNorm(1, config.feature, affine=False))
 
     stack: dict[str, Any] = {"channels": CHANNELS, "patch": config.patch, "stages": stages}
+    encoder: Encoder | LightEncoder
+    decoder: Decoder | LightDecoder
+    if config.backbone == "vgg":
+        encoder = Encoder(**stack, output=nn.Sequential(*to_feature))
+        decoder = Decoder(**stack, input=to_map, skips=config.skips)
+    else:
+        side = 2 * config.patch  # the map the decoder draws from has the resolution of the first stage's output
+        encoder = LightEncoder(**stack, output=nn.Sequential(*to_feature))
+        decoder = LightDecoder(
+            channels=CHANNELS,
+            shape=(stages[0][0], height // side, width // side),
+            side=side,
+            feature=config.feature,
+            hidden=scaled(2 * config.feature, config.K),
+        )
     gaussian = {"inputs": config.feature, "hidden": hidden, "latent": config.latent}
     model = SVG(
         config=config,
@@ -63,8 +78,8 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         feedback=FEEDBACKS[feedback],
         noise_shape=(config.latent, *feature_shape[1:]),
         statistics=Statistics((CHANNELS, height, width)),
-        encoder=Encoder(**stack, output=nn.Sequential(*to_feature)),
-        decoder=Decoder(**stack, input=to_map, skips=config.skips),
+        encoder=encoder,
+        decoder=decoder,
         frame_predictor=Predictor(
             layer,
             inputs=config.feature + config.latent + spec.action_size,

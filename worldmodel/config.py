@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from worldmodel.errors import ConfigError
 
@@ -14,6 +15,7 @@ class ModelConfig:
 
     Attributes:
         recurrence: ``dense`` (SVG: features are vectors) or ``conv`` (SVG′: features are maps).
+        backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (dense recurrence without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
         M: multiplies the recurrent networks' hidden channels.
         stages: (channels, blocks) a resolution at K = 1, finest first.
@@ -28,6 +30,7 @@ class ModelConfig:
     """
 
     recurrence: Literal["dense", "conv"]
+    backbone: Literal["vgg", "light"]
     K: float
     M: float
     stages: tuple[tuple[int, int], ...]
@@ -43,9 +46,30 @@ class ModelConfig:
     def __post_init__(self) -> None:
         # YAML and JSON give lists
         object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
-        for key, allowed in (("recurrence", ("dense", "conv")), ("advance", ("residual", "bounded"))):
+        choices = {"recurrence": ("dense", "conv"), "backbone": ("vgg", "light"), "advance": ("residual", "bounded")}
+        for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"model.{key} is {getattr(self, key)!r}: set one of {', '.join(allowed)}")
-        for key in ("K", "M", "patch", "feature", "hidden", "layers", "latent", "head"):
-            if getattr(self, key) <= 0:
-                raise ConfigError(f"model.{key} is {getattr(self, key)}: set it above 0")
+        for key in ("patch", "feature", "hidden", "layers", "latent", "head"):
+            value = getattr(self, key)
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"model.{key} is {value!r}: set a whole number >= 1")
+        for key in ("K", "M"):
+            value = getattr(self, key)
+            if not isinstance(value, int | float) or not 0 < value < float("inf"):
+                raise ConfigError(f"model.{key} is {value!r}: set a finite number > 0")
+        if not self.stages or min(map(min, self.stages)) < 1:
+            raise ConfigError(f"model.stages is {self.stages}: give one (channels, blocks) or more, each >= 1")
+        if self.backbone == "light" and (self.recurrence != "dense" or self.skips):
+            raise ConfigError(
+                f"the light backbone has no maps for recurrence {self.recurrence!r} with skips {self.skips}: "
+                "set model.backbone=vgg, or recurrence=dense and skips=false"
+            )
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """From plain values, as YAML and JSON give them; raises ConfigError for a key too many or too few."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ConfigError(f"model cannot be used as given ({error}): set the keys of configs/model/") from error

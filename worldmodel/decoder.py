@@ -1,4 +1,4 @@
-"""Features to frames: the encoder's mirror, with skips from the last context frame."""
+"""Features to frames: the VGG encoder's mirror, with skips from the last context frame, and a light one."""
 
 from __future__ import annotations
 
@@ -46,3 +46,38 @@ class Decoder(nn.Module):
                 x = torch.cat([x, skips[-1 - index].to(x.dtype)], 1)
             x = stage(x)
         return F.pixel_shuffle(x, self.patch).float()
+
+
+class LightDecoder(nn.Module):
+    """Features to frames for a processor's budget: two dense layers to a coarse map, two convolutions to pixels.
+
+    Dense layers are where a processor is fastest, and the ones that place a thin pole anywhere in the frame.
+
+    Args:
+        channels: of a frame.
+        shape: (width, h, w) of the map.
+        side: of the square of pixels that each of its positions draws.
+        feature: channels of the feature.
+        hidden: width of the dense layer.
+    """
+
+    uses_skips = False
+
+    def __init__(self, *, channels: int, shape: tuple[int, int, int], side: int, feature: int, hidden: int) -> None:
+        super().__init__()
+        width, h, w = shape
+        self.layers = nn.Sequential(
+            nn.Linear(feature, hidden),
+            nn.LayerNorm(hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, width * h * w),
+            nn.Unflatten(1, shape),
+            nn.SiLU(),
+            block(width, 2 * width),
+            nn.Conv2d(2 * width, channels * side**2, 3, padding=1),
+            nn.PixelShuffle(side),
+        )
+
+    def forward(self, feature: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+        """Features (b, c) to standardised frames (b, channels, height, width) in float32; there are no skips."""
+        return self.layers(feature).float()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from worldmodel.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -25,8 +27,15 @@ class Gaussian:
         return self.log_std.exp()
 
     def sample(self, noise: Tensor | None) -> Tensor:
-        """Reparameterised sample for standard normal `noise` of the mean's shape; the mean itself for None."""
-        return self.mean if noise is None else self.mean + self.std * noise
+        """Reparameterised sample for standard normal `noise` of the mean's shape; the mean itself for None.
+
+        Raises ConfigError for noise of another shape: spread over rows, it would tie them together.
+        """
+        if noise is None:
+            return self.mean
+        if noise.shape != self.mean.shape:
+            raise ConfigError(f"noise is {tuple(noise.shape)}: give standard normal {tuple(self.mean.shape)}")
+        return self.mean + self.std * noise
 
 
 def kl(p: Gaussian, q: Gaussian) -> Tensor:

@@ -67,7 +67,8 @@ class Statistics(nn.Module):
     def standardise(self, frames: Tensor) -> Tensor:
         """uint8 frames (..., c, height, width) to float32 of about unit deviation."""
         scale = 1 / self.frame_std
-        return frames.float().mul_(scale / 255).sub_(self.frame_mean * scale)  # in place: one pass over memory less
+        own = frames.to(torch.float32, copy=True)
+        return own.mul_(scale / 255).sub_(self.frame_mean * scale)  # in place: one pass over memory less
 
     def restore(self, x: Tensor) -> Tensor:
         """Standardised frames to float32 in [0, 1]; what lies outside is clipped."""

@@ -12,7 +12,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.gaussian import kl
 from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
-from worldmodel.unroll import Outputs, Rollout
+from worldmodel.unroll import Drawn, Outputs
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
             continue
         weight = getattr(weights, kind)
         valid = mask[:, rollout.times - 1]
-        terms[f"{kind}/frame"] = _reconstruction(rollout, mask, weights.reconstruction)
+        if rollout.drawn is not None:
+            terms[f"{kind}/frame"] = _reconstruction(rollout.drawn, mask, weights.reconstruction)
+            loss = loss + weight * terms[f"{kind}/frame"]
         squared = (rollout.rewards - rewards[:, rollout.times - 1]).square()
         terms[f"{kind}/reward"] = _mean(squared, valid)
         terms[f"{kind}/continuation"] = _mean(
@@ -70,7 +72,6 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
             ),
             valid,
         )
-        loss = loss + weight * terms[f"{kind}/frame"]
         loss = loss + weights.reward * terms[f"{kind}/reward"]
         loss = loss + weights.continuation * terms[f"{kind}/continuation"]
         if kind != "observed":
@@ -80,8 +81,7 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
     return loss, {"loss": loss, **terms}
 
 
-def _reconstruction(rollout: Rollout, mask: Tensor, norm: str) -> Tensor:
-    drawn = rollout.drawn
+def _reconstruction(drawn: Drawn, mask: Tensor, norm: str) -> Tensor:
     difference = drawn.frames - drawn.targets
     error = (difference.abs() if norm == "l1" else difference.square()).flatten(1).mean(1)
     return _mean(error, mask[drawn.rows, drawn.times - 1])

@@ -11,7 +11,7 @@ import torch
 from worldmodel.build import build
 from worldmodel.checkpoint import Contexts, read_checkpoint, resolve, write_checkpoint
 from worldmodel.config import ModelConfig
-from worldmodel.errors import CheckpointError
+from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG, channels_last
 
@@ -49,9 +49,13 @@ def from_pretrained(path: Path | str, *, feedback: str = "features", device: str
     """
     checkpoint = read_checkpoint(resolve(Path(path)))
     try:
-        model = build(ModelConfig(**checkpoint.model_config), checkpoint.spec, feedback=feedback)
+        config = ModelConfig.from_mapping(checkpoint.model_config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: config.json: {error}; use the version that wrote it") from error
+    model = build(config, checkpoint.spec, feedback=feedback)
+    try:
         model.load_state_dict(checkpoint.weights)
-    except (TypeError, RuntimeError) as error:
+    except RuntimeError as error:
         raise CheckpointError(
             f"{path}: the weights do not fit config.json ({error}); use the version that wrote it"
         ) from error

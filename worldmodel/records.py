@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from worldmodel.errors import DataError
+
 
 class Records:
     """Appends objects to `metrics.jsonl`, an object a line, and draws their numbers in TensorBoard.
@@ -23,10 +25,15 @@ class Records:
         folder: the run folder.
         keep: bytes of an existing `metrics.jsonl` that belong to the state the run goes on from; what a killed run
             wrote after its last checkpoint is cut off.
+
+    Raises DataError when `metrics.jsonl` has fewer bytes than are to be kept.
     """
 
     def __init__(self, folder: Path, *, keep: int = 0) -> None:
         path = folder / "metrics.jsonl"
+        size = path.stat().st_size if path.exists() else 0
+        if size < keep:
+            raise DataError(f"{path} has {size} bytes of the {keep} the checkpoint knows: restore it, or start anew")
         self._file = path.open("r+b" if path.exists() else "w+b")
         self._file.truncate(keep)
         self._file.seek(keep)
@@ -38,8 +45,11 @@ class Records:
         return self._file.tell()
 
     def write(self, kind: str, step: int, **values: Any) -> None:
-        """One line ``{"kind": kind, ...}``; plain numbers are drawn against `step` in TensorBoard as ``kind/name``."""
-        self._file.write((json.dumps({"kind": kind, **values}) + "\n").encode())
+        """One line ``{"kind": kind, ...}``; plain numbers are drawn against `step` in TensorBoard as ``kind/name``.
+
+        Numbers that are not finite are no JSON: give None in their place.
+        """
+        self._file.write((json.dumps({"kind": kind, **values}, allow_nan=False) + "\n").encode())
         self._file.flush()
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):

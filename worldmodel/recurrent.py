@@ -130,6 +130,6 @@ class GaussianPredictor(nn.Module):
         return Gaussian(self.mean(y).float(), 0.5 * self.log_variance(y).float()), cells
 
     def sequence(self, x: Tensor) -> tuple[Gaussian, list[Cells]]:
-        """From zero cells over x (b, t, inputs, ...): Gaussians over (b, t, latent, ...), and the cells at t + 1 moments."""
+        """From zero cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), and the cells at t + 1 moments."""
         y, cells = self.lstm.sequence(over_time(self.embed, x))
         return Gaussian(over_time(self.mean, y).float(), 0.5 * over_time(self.log_variance, y).float()), cells

@@ -8,18 +8,19 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
+from worldmodel.files import write_atomic
 
 CONFIG = "config.yaml"
 
 
-def open_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration a run is to use, its folder made or found.
+def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The configuration a run is to use: as composed, or for a resumed run the one in its folder.
 
-    A new run's configuration is written into its folder. A resumed run takes the one written there, and over it the
-    plain values given on the command line (``episodes=80``); its environment, model and other groups cannot change.
+    Over that one go the plain values given on the command line (``episodes=80``); environment, model and other
+    groups cannot change.
 
     Args:
-        config: as composed; `run` names the folder, `resume` says whether it must exist.
+        config: as composed; `run` names the folder, `resume` says whether it must hold a run.
         overrides: the command line's, ``key=value``.
 
     Raises ConfigError: the folder holds a run and `resume` is not set, or holds none and it is, or a group changes.
@@ -29,21 +30,31 @@ def open_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     if not config.resume:
         if written.exists():
             raise ConfigError(f"{folder} already holds a run: add resume=true to go on with it, or choose another run=")
-        folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(config, written, resolve=True)
         return config
     if not written.exists():
         raise ConfigError(f"{folder} holds no run to resume (no {CONFIG}): give run= the folder of one, or drop resume")
     saved = OmegaConf.load(written)
     assert isinstance(saved, DictConfig)
-    values = []
+    values = {"run": str(folder), "resume": True}
     for override in overrides:
-        key, _, value = override.partition("=")
-        if key in saved and isinstance(saved[key], DictConfig):
+        key = override.lstrip("+~").partition("=")[0].partition(".")[0]  # of what it changes, at the top level
+        if isinstance(saved.get(key), DictConfig):
             if OmegaConf.to_container(config[key], resolve=True) != OmegaConf.to_container(saved[key]):
                 raise ConfigError(f"{folder} was started with another {key}: resume it without {override}")
-        elif key not in ("run", "resume"):
-            values.append(f"{key}={value}")
-    merged = OmegaConf.merge(saved, OmegaConf.from_dotlist(values), {"run": str(folder), "resume": True})
+        elif key in saved:
+            values[key] = config[key]
+    merged = OmegaConf.merge(saved, values)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def make_run(config: DictConfig) -> Path:
+    """The run's folder, with the configuration in it; a resumed run keeps the one it was started with.
+
+    To be called once everything that can refuse the configuration has seen it, so that a mistake leaves no run behind.
+    """
+    folder = Path(config.run)
+    if not config.resume:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
+    return folder

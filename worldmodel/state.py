@@ -74,8 +74,10 @@ class State:
 
     def where(self, mask: Tensor, other: State) -> State:
         """This state where `mask` (b,) is True, `other` elsewhere: restarts some rows."""
-        merged = concatenate([self, other])
         b = len(self)
+        if not len(mask) == len(other) == b:
+            raise ValueError(f"a mask of {len(mask)} and {len(other)} other rows for {b} rows: give as many of each")
+        merged = concatenate([self, other])
         return merged[torch.where(mask, 0, b) + torch.arange(b, device=mask.device)]
 
 

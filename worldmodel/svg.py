@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.config import ModelConfig
-from worldmodel.decoder import Decoder
-from worldmodel.encoder import Encoder
+from worldmodel.decoder import Decoder, LightDecoder
+from worldmodel.encoder import Encoder, LightEncoder
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Cells, GaussianPredictor, Predictor
@@ -106,8 +106,8 @@ class SVG(nn.Module):
         feedback: Feedback,
         noise_shape: tuple[int, ...],
         statistics: Statistics,
-        encoder: Encoder,
-        decoder: Decoder,
+        encoder: Encoder | LightEncoder,
+        decoder: Decoder | LightDecoder,
         frame_predictor: Predictor,
         posterior: GaussianPredictor,
         prior: GaussianPredictor,
@@ -136,7 +136,7 @@ class SVG(nn.Module):
         return self.statistics.frame_mean.device
 
     def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Frames uint8 (b, c, height, width) to features (b, ...) and the skips the decoder takes (none if it takes none)."""
+        """Frames uint8 (b, c, height, width) to features (b, ...) and the skips that the decoder takes."""
         if frames.dtype != torch.uint8:
             raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
         expected = tuple(self.statistics.frame_mean.shape)
@@ -150,13 +150,14 @@ class SVG(nn.Module):
     def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
         """Filters a context: frames (b, k, c, height, width) uint8 and the actions (b, k-1, a) between them.
 
-        Raises DataError for k < 1, actions that are not k-1, or frames that are not uint8 of the model's size.
+        Raises DataError for actions that are not k-1, or frames that are not uint8 of the model's size.
         """
         b, k = frames.shape[:2]
-        if k < 1 or actions.shape[:2] != (b, k - 1):
-            raise DataError(
-                f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions ({b}, {k - 1}, a)"
-            )
+        expected = (b, k - 1, self.spec.action_size)
+        if actions.shape != expected:
+            raise DataError(f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions {expected}")
+        if noise is not None and noise.shape[1] != k - 1:
+            raise DataError(f"noise is {tuple(noise.shape)} for {k} frames: give ({b}, {k - 1}, *{self.noise_shape})")
         feature, maps = self.encode(frames[:, 0])
         state = State(
             feature=feature,
@@ -173,6 +174,8 @@ class SVG(nn.Module):
 
     def observe(self, state: State, action: Tensor, frame: Tensor, *, noise: Tensor | None = None) -> State:
         """Goes on to a frame that was seen: action (b, a), frame (b, c, height, width) uint8; z from the posterior."""
+        if len(frame) != len(state):
+            raise DataError(f"{len(frame)} frames for {len(state)} rows of state: give one for each")
         feature, maps = self.encode(frame)
         z, posterior = self.posterior(feature, state.posterior)
         _, prior = self.prior(state.feature, state.prior)

@@ -17,11 +17,12 @@ from worldmodel.build import build
 from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
+from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
-from worldmodel.replay import Replay, split
-from worldmodel.run_folder import open_run
+from worldmodel.replay import Batch, Replay, split
+from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
 from worldmodel.validation import open_loop_errors
 
@@ -34,25 +35,29 @@ VALIDATION_WINDOWS = 64
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = open_run(config, HydraConfig.get().overrides.task)
+    config = run_config(config, HydraConfig.get().overrides.task)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    folder = Path(config.run)
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(exist_ok=True)
+    checkpoints = Path(config.run) / "checkpoints"
+    for key in ("updates", "save_every", "context", "horizon"):
+        if type(config[key]) is not int or config[key] < 1:
+            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= 1")
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
     fitted, held_out = split(Path(config.data), config.held_out)
     replay = Replay(fitted)
+    contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
+    windows = validation_windows(held_out, config.context, config.horizon)
 
     saved = latest(checkpoints) if config.resume else None
     torch.manual_seed(config.seed)
-    model = from_pretrained(saved) if saved else build(ModelConfig(**settings["model"]), replay.spec)
+    model = from_pretrained(saved) if saved else build(ModelConfig.from_mapping(settings["model"]), replay.spec)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     keep, seconds = 0, 0.0
     if saved:
         state = read_checkpoint(saved).trainer()
         trainer.load_state_dict(state["trainer"])
         keep, seconds = state["metrics_bytes"], state["seconds"]
-    records = Records(folder, keep=keep)
+    records = Records(make_run(config), keep=keep)
+    checkpoints.mkdir(exist_ok=True)
     records.write("resume" if saved else "header", trainer.updates, **provenance(settings))
 
     with tqdm(total=config.updates, initial=trainer.updates, unit="update", disable=None) as bar:
@@ -66,15 +71,15 @@ def main(config: DictConfig) -> None:
             seconds += time.perf_counter() - start
             means = mean_terms(terms)
             records.write("fit", trainer.updates, updates=trainer.updates, seconds=round(seconds, 1), **means)
-            line = f"update {trainer.updates}: loss {means['loss']:.3f}"
-            if held_out:
-                errors = validate(model, Replay(held_out), config.context, config.horizon)
+            line = f"update {trainer.updates}: "
+            line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
+            if windows:
+                errors = open_loop_errors(model, batch_to(windows, model.device), config.context)
                 records.write("validation", trainer.updates, updates=trainer.updates, **errors)
-                last = len(errors["reward"])
-                line += f"; held-out reward error {errors['reward'][0]:.3f} after 1 step"
-                line += f", {errors['reward'][-1]:.3f} after {last} (1 = no better than the mean)"
+                known = [error for error in errors["reward"] if error is not None]
+                line += f"; held-out reward error {known[0]:.3f} after 1 step"
+                line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
             bar.write(line)
-            contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
             state = {"trainer": trainer.state_dict(), "metrics_bytes": records.size, "seconds": seconds}
             save_pretrained(numbered(checkpoints, trainer.updates), model, contexts, trainer=state)
             prune(checkpoints)
@@ -82,10 +87,12 @@ def main(config: DictConfig) -> None:
     print(latest(checkpoints))
 
 
-def validate(model: Any, replay: Replay, context: int, horizon: int) -> dict[str, list[float]]:
-    """Open-loop errors on the same windows every time."""
-    windows = replay.sample(VALIDATION_WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
-    return open_loop_errors(model.eval(), batch_to(windows, model.device), context)
+def validation_windows(held_out: list[Path], context: int, horizon: int) -> Batch | None:
+    """The windows that open-loop errors are measured on, the same every time; None where nothing is held out."""
+    if not held_out:
+        return None
+    generator = np.random.default_rng(0)
+    return Replay(held_out).sample(VALIDATION_WINDOWS, context + horizon, generator, minimum=context + 1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, WorldModelError
@@ -45,6 +47,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"train.batch is {self.batch}: set it to 1 or more")
+        for key in ("learning_rate", "clip"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise ConfigError(f"train.{key} is {getattr(self, key)}: set a finite number > 0")
         if self.window <= self.unrolling.context:
             raise ConfigError(
                 f"train.window ({self.window} frames) leaves nothing to predict after "
@@ -53,15 +58,25 @@ class TrainConfig:
 
     @classmethod
     def from_mapping(cls, data: dict[str, Any]) -> TrainConfig:
-        """From nested plain values, as YAML gives them."""
-        return cls(**{**data, "unrolling": Unrolling(**data["unrolling"]), "weights": Weights(**data["weights"])})
+        """From nested plain values, as YAML gives them; raises ConfigError for a key too many or too few."""
+        try:
+            return cls(**{**data, "unrolling": Unrolling(**data["unrolling"]), "weights": Weights(**data["weights"])})
+        except TypeError as error:
+            raise ConfigError(f"train cannot be used as given ({error}): set the keys of configs/train/") from error
 
 
 def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
-    """A launched Fabric; `precision` may be ``auto``: bfloat16 where the device computes in it, else float32."""
+    """A launched Fabric; `precision` may be ``auto``: bfloat16 where the device computes in it, else float32.
+
+    Raises ConfigError for settings that Fabric refuses.
+    """
     if precision == "auto":
         precision = default_precision(accelerator)
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=cast(Any, precision))
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, precision=cast(Any, precision))
+    except (ValueError, MisconfigurationException) as error:
+        raise ConfigError(f"accelerator {accelerator}, devices {devices}, precision {precision}: {error}") from error
     fabric.launch()
     return fabric
 
@@ -93,17 +108,18 @@ class Trainer:
         self.config = config
         self.fabric = fabric
         self.updates = 0
+        self._skipped = 0  # updates in a row, up to now
         objective = Objective(channels_last(model), config)
         optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the model's weights."""
-        return {"updates": self.updates, "optimizer": self.optimizer.state_dict()}
+        return {"updates": self.updates, "skipped": self._skipped, "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state_dict`'s output."""
-        self.updates = state["updates"]
+        self.updates, self._skipped = state["updates"], state["skipped"]
         self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
@@ -118,13 +134,12 @@ class Trainer:
             freeze_statistics(self.model, replay, np.random.default_rng(seed))
         generator = torch.Generator(self.fabric.device).manual_seed(int(rng.integers(2**62)))
         minimum = self.config.unrolling.context + 1
-        skipped = 0
         self.objective.train()
         for _ in range(updates):
             batch = replay.sample(self.config.batch, self.config.window, rng, minimum=minimum)
             terms = self._update(batch_to(batch, self.fabric.device), generator)
-            skipped = skipped + 1 if terms["skipped"] else 0
-            if skipped == PATIENCE:
+            self._skipped = self._skipped + 1 if terms["skipped"] else 0
+            if self._skipped == PATIENCE:
                 raise WorldModelError(
                     f"{PATIENCE} updates in a row had no finite loss (the last: {terms['loss']}): "
                     "lower train.learning_rate, or look for extreme rewards in the data"
@@ -165,12 +180,11 @@ def batch_to(batch: Batch, device: torch.device) -> Batch:
     return replace(batch, **moved)
 
 
-def mean_terms(updates: list[dict[str, float]]) -> dict[str, float]:
-    """Each term's mean over the updates where it was finite; `skipped` is their sum."""
+def mean_terms(updates: list[dict[str, float]]) -> dict[str, float | None]:
+    """Each term's mean over the updates where it was finite, None if it never was; `skipped` is their sum."""
     collected: dict[str, list[float]] = defaultdict(list)
     for terms in updates:
         for name, value in terms.items():
-            if math.isfinite(value):
-                collected[name].append(value)
-    means = {name: sum(values) / len(values) for name, values in collected.items()}
+            collected[name] += [value] if math.isfinite(value) else []
+    means = {name: sum(values) / len(values) if values else None for name, values in collected.items()}
     return {**means, "skipped": sum(terms["skipped"] for terms in updates)}

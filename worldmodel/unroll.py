@@ -22,13 +22,20 @@ class Unrolling:
         context: frames observed before anything is predicted open-loop; the skips come from the last of them.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
-        decode: share in (0, 1] of the predicted frames that are drawn, chosen at random; drawing is most of the cost.
+        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
+            random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
+        feature_gradient: share in [0, 1] of the dynamics' gradient that reaches the encoder. The papers' 1 makes
+            features that are easy to predict before they hold what there is to predict; with little of it they
+            come to draw the frame in a quarter of the updates.
     """
 
     context: int
     open_loop: int
     stride: int
-    decode: float
+    draw_observed: float
+    draw_forced: float
+    draw_open_loop: float
+    feature_gradient: float
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.stride < 1 or self.open_loop < 0:
@@ -36,13 +43,17 @@ class Unrolling:
                 f"context {self.context}, stride {self.stride}, open_loop {self.open_loop}: "
                 "set context and stride >= 1 and open_loop >= 0"
             )
-        if not 0 < self.decode <= 1:
-            raise ConfigError(f"decode is {self.decode}: set the share of frames to draw in (0, 1]")
+        for name in ("draw_observed", "draw_forced", "draw_open_loop", "feature_gradient"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Some frames of a rollout, drawn: frames and their targets (m, c, height, width), standardised; weights (m,)."""
+    """Some frames of a rollout, drawn: frames and their targets (m, c, height, width), standardised.
+
+    `rows` and `times` (m,) say which window each belongs to, and which of its frames it should be.
+    """
 
     frames: Tensor
     targets: Tensor
@@ -59,14 +70,14 @@ class Rollout:
         features: (b, n, ...).
         rewards: (b, n) standardised.
         continues: (b, n) logits.
-        drawn: some of the frames.
+        drawn: some of the frames; None when none were asked for.
     """
 
     times: Tensor
     features: Tensor
     rewards: Tensor
     continues: Tensor
-    drawn: Drawn
+    drawn: Drawn | None
 
 
 @dataclass(frozen=True)
@@ -105,12 +116,13 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         torch.arange(b, device=frames.device),
     )
 
-    posterior, posterior_cells = model.posterior.sequence(features[:, 1:])
-    prior, prior_cells = model.prior.sequence(features[:, :-1])
+    seen = features.detach().lerp(features, how.feature_gradient)  # what the dynamics sees: the same values
+    posterior, posterior_cells = model.posterior.sequence(seen[:, 1:])
+    prior, prior_cells = model.prior.sequence(seen[:, :-1])
     z = posterior.sample(_noise(posterior.mean.shape, generator))
-    forced, cells = model.predict_sequence(features[:, :-1], z, actions)
+    forced, cells = model.predict_sequence(seen[:, :-1], z, actions)
 
-    def rollout(before: Tensor, after: Tensor, times: Tensor) -> Rollout:
+    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float) -> Rollout:
         n = len(times)
         flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
         flat_actions = actions[:, times - 1].flatten(0, 1)
@@ -119,7 +131,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
             features=after,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, after, frames, times, skips, how.decode, generator),
+            drawn=_draw(model, after, frames, times, skips, share, generator) if share else None,
         )
 
     times = torch.arange(1, t, device=frames.device)
@@ -127,14 +139,14 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
         starts = range(how.context - 1, t - steps, how.stride)
-        states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
-        open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator))
+        states = [State(seen[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
+        open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator), how.draw_open_loop)
     return Outputs(
         features=features,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, :-1], features[:, 1:], times),
-        forced=rollout(features[:, :-1], forced, times),
+        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed),
+        forced=rollout(seen[:, :-1], forced, times, how.draw_forced),
         open_loop=open_loop,
     )
 

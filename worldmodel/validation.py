@@ -11,7 +11,7 @@ from worldmodel.svg import SVG
 
 
 @torch.inference_mode()
-def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[float]]:
+def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[float | None]]:
     """Filters `context` frames of each window, imagines the rest under the true actions with the mean of each z.
 
     Args:
@@ -22,7 +22,7 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
     Returns:
         ``reward`` and ``frame``: t - context numbers each, the mean squared error of every step as a share of the
         variance in the batch (of frames: of the model's own frame variance), so 1 is no better than the mean.
-        Padded steps count nowhere; a step that every window lacks is NaN.
+        Padded steps count nowhere; a step that every window lacks is None.
 
     Raises DataError when the context leaves nothing to imagine.
     """
@@ -32,7 +32,7 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
     mask = batch.mask.bool()
     variance = batch.rewards[mask].var(correction=0).clamp_min(1e-12)
     state = model.initial(batch.frames[:, :context], batch.actions[:, : context - 1])
-    errors: dict[str, list[float]] = {"reward": [], "frame": []}
+    errors: dict[str, list[float | None]] = {"reward": [], "frame": []}
     for i in range(context - 1, t - 1):
         prediction = model.imagine(state, batch.actions[:, i])
         state = prediction.state
@@ -43,5 +43,5 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
     return errors
 
 
-def _mean(values: Tensor, mask: Tensor) -> float:
-    return values[mask].mean().item()
+def _mean(values: Tensor, mask: Tensor) -> float | None:
+    return values[mask].mean().item() if mask.any() else None
