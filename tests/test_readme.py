@@ -1,0 +1,47 @@
+"""What the README tells people to type exists, and its settings are ones that the commands take."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+CONFIGS = {"agents.cem_plan": "cem_plan", "worldmodel.train": "train_model", "worldmodel.summary": "summary"}
+COMMANDS = sorted({line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("    python -m ")})
+
+
+def test_the_commands_are_found() -> None:
+    assert {shlex.split(command)[2] for command in COMMANDS} == set(CONFIGS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_and_its_settings_exist(command: str) -> None:
+    _, _, module, *overrides = shlex.split(command)
+    assert find_spec(module) is not None
+    with initialize_config_module("configs", version_base="1.3"):
+        compose(CONFIGS[module], overrides=[*overrides, "run=unused"] if module != "worldmodel.summary" else overrides)
+
+
+def test_every_target_of_make_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([a-z]+)", README, re.MULTILINE))
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_file_it_links_to_exists() -> None:
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links and all((ROOT / link).is_file() for link in links)
+    pictures = [ROOT / link for link in links if link.endswith((".png", ".gif"))]
+    assert pictures and sum(path.stat().st_size for path in pictures) <= 2_000_000
+
+
+def test_the_system_packages_it_names_are_those_that_ci_installs() -> None:
+    installed = re.search(r"^packages=\((.*)\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert installed and set(installed[1].split()) == {"make", "git", "g++", "libegl1", "libgl1"}
+    assert "`apt-get install libegl1 libgl1`" in README and "`make git g++`" in README
