@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
-from agents.learner import Learner, Progress, Schedule
+from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
 from agents.seeds import seed_of
 from envs import env_spec, make_env
@@ -70,6 +70,9 @@ def learn(learner: Learner) -> None:
             minutes = learner.progress.wall_clock_s / 60
             bar.write(f"{line}  [{learner.progress.env_frames} frames, {minutes:.1f} min]")
             bar.update()
+    evaluations = read_records(learner.folder / "metrics.jsonl", "evaluation")
+    if not evaluations or evaluations[-1]["episodes"] != learner.progress.episodes:  # resumed with fewer episodes
+        learner.evaluate()
 
 
 def finish(learner: Learner) -> None:
@@ -108,6 +111,8 @@ def make_learner(config: DictConfig) -> Learner:
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
     planner = make_planner(settings["planner"], spec)
+    if config.resume and not config.checkpoint:
+        drop_unsaved(folder, progress.episodes)
     records = Records(make_run(config), keep=progress.metrics_bytes)
     records.write("resume" if saved else "header", progress.env_frames, **provenance(settings))
     return Learner(

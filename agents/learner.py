@@ -20,7 +20,7 @@ from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
-from worldmodel.errors import ConfigError
+from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
@@ -84,13 +84,28 @@ class Progress:
     metrics_bytes: int = 0
 
 
+def drop_unsaved(folder: Path, episodes: int) -> None:
+    """Deletes what a killed run collected after its newest checkpoint, of `episodes` episodes; it is played again.
+
+    Raises CheckpointError when that would be more than the one episode between two checkpoints.
+    """
+    collected = sorted((folder / "episodes").glob("*.safetensors"))
+    if len(collected) > episodes + 1:
+        raise CheckpointError(
+            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: restore the checkpoints "
+            "that are missing, or start a new run"
+        )
+    for path in collected[episodes:]:
+        path.unlink()
+
+
 class Learner:
     """One run: its environment, model, episodes and records.
 
     Args:
         folder: the run folder.
         env, planner, model, trainer: what plays, plans, is learned, and learns it.
-        progress: where to go on from; episodes beyond it are dropped and played again from their seeds.
+        progress: where to go on from.
     """
 
     def __init__(
@@ -107,9 +122,6 @@ class Learner:
     ) -> None:
         for name in ("episodes", "evaluation", "checkpoints"):
             (folder / name).mkdir(exist_ok=True)
-        for path in (folder / "episodes").glob("*.safetensors"):
-            if int(path.stem) >= progress.episodes:
-                path.unlink()
         self.folder = folder
         self.schedule = schedule
         self.env = env
@@ -169,7 +181,7 @@ class Learner:
 
     def save(self) -> Path:
         """Writes a checkpoint from which `resume` goes on exactly here; the one before it is kept too."""
-        self.progress = replace(self.progress, metrics_bytes=self.records.size)
+        self.progress = replace(self.progress, metrics_bytes=self.records.sync())
         folder = self.folder / "checkpoints"
         path = numbered(folder, self.progress.episodes)
         replay = Replay(self.folder / "episodes")

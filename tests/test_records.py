@@ -51,15 +51,15 @@ def test_what_came_after_the_checkpoint_is_cut_back(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     killed = Records(tmp_path)
     killed.write("episode", 1, length=4)
-    size = killed.size
+    size = killed.sync()
     assert size == len(path.read_bytes()) == len('{"kind": "episode", "length": 4}\n')
     killed.write("episode", 2, length="a line that a kill left behind, longer than what follows it")
     killed.close()
 
     resumed = Records(tmp_path, keep=size)
-    assert resumed.size == size
+    assert resumed.sync() == size
     resumed.write("resume", 1)
-    assert resumed.size == len(path.read_bytes())
+    assert resumed.sync() == len(path.read_bytes())
     resumed.close()
     assert path.read_text() == '{"kind": "episode", "length": 4}\n{"kind": "resume"}\n'
 

@@ -70,7 +70,10 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
         "resume": True,
     }
     make_run(run_config(asked, overrides))
-    assert OmegaConf.load(tmp_path / "config.yaml").episodes == 10  # says how the run was started
+    remembered = OmegaConf.load(tmp_path / "config.yaml")
+    assert (remembered.episodes, remembered.resume) == (80, False)  # the next resume need not say it again
+    with pytest.raises(ConfigError, match="was started with seed 3: resume it without seed=4"):
+        run_config(config(tmp_path, resume=True, seed=4), ["seed=4"])
 
 
 def test_a_run_can_be_moved(tmp_path: Path) -> None:

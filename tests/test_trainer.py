@@ -241,3 +241,16 @@ def test_settings_that_cannot_work_are_errors(changes: dict[str, Any], message: 
 
 def test_settings_come_from_plain_values() -> None:
     assert TrainConfig.from_mapping(asdict(CONFIG)) == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("cpu", 1, "16-mixed"), "precision is '16-mixed': set auto or one of bf16-mixed, 32-true"),
+        (("cpu", 2, "auto"), "devices is 2: one device fits and acts, set devices=1"),
+        (("bogus", 1, "32-true"), "accelerator bogus"),
+    ],
+)
+def test_devices_and_precisions_that_cannot_fit_are_errors(settings: tuple[str, int, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_fabric(*settings)

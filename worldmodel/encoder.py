@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +23,12 @@ def block(inputs: int, outputs: int) -> nn.Module:
         nn.GroupNorm(1, outputs),
         nn.LeakyReLU(0.2),
     )
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """The layer without autocast: small motions are small differences of features, which bfloat16 would round away."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
 
 
 class Encoder(nn.Module):
@@ -53,7 +60,7 @@ class Encoder(nn.Module):
             x = stage(x)
             skips.append(x)
             x = F.max_pool2d(x, 2)
-        return self.output(x).float(), tuple(skips)
+        return in_float32(self.output, x), tuple(skips)
 
 
 class LightEncoder(nn.Module):
@@ -80,4 +87,4 @@ class LightEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Standardised frames (b, c, height, width) to the feature (float32) and no skips."""
-        return self.output(self.stages(F.pixel_unshuffle(x, self.patch))).float(), ()
+        return in_float32(self.output, self.stages(F.pixel_unshuffle(x, self.patch))), ()

@@ -42,7 +42,9 @@ class Head(nn.Module):
     def forward(self, before: Tensor, action: Tensor, after: Tensor) -> Tensor:
         """Features before and after (b, ...) and actions (b, a) to (b,), float32."""
         x = torch.cat([self.squeeze(before), self.squeeze(after), action.to(before.dtype)], 1)
-        return self.layers(x).squeeze(1).float()
+        hidden = self.layers[:-1](x)
+        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would tie candidates that differ
+            return self.layers[-1](hidden.float()).squeeze(1)
 
 
 class Statistics(nn.Module):

@@ -39,9 +39,9 @@ class Records:
         self._file.seek(keep)
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
-    @property
-    def size(self) -> int:
-        """Bytes written so far, those kept included."""
+    def sync(self) -> int:
+        """Syncs `metrics.jsonl` to disk, for a checkpoint to count on; its bytes so far, those kept included."""
+        os.fsync(self._file.fileno())
         return self._file.tell()
 
     def write(self, kind: str, step: int, **values: Any) -> None:
@@ -58,7 +58,7 @@ class Records:
 
     def close(self) -> None:
         """Syncs both to disk."""
-        os.fsync(self._file.fileno())
+        self.sync()
         self._file.close()
         self._board.close()
 

@@ -41,6 +41,8 @@ def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if isinstance(saved.get(key), DictConfig):
             if OmegaConf.to_container(config[key], resolve=True) != OmegaConf.to_container(saved[key]):
                 raise ConfigError(f"{folder} was started with another {key}: resume it without {override}")
+        elif key == "seed" and config.seed != saved.seed:
+            raise ConfigError(f"{folder} was started with seed {saved.seed}: resume it without {override}")
         elif key in saved:
             values[key] = config[key]
     merged = OmegaConf.merge(saved, values)
@@ -49,12 +51,12 @@ def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 
 def make_run(config: DictConfig) -> Path:
-    """The run's folder, with the configuration in it; a resumed run keeps the one it was started with.
+    """The run's folder, with the configuration in it: the next to resume it need not say again what changed.
 
     To be called once everything that can refuse the configuration has seen it, so that a mistake leaves no run behind.
     """
     folder = Path(config.run)
-    if not config.resume:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / CONFIG, OmegaConf.to_yaml(config, resolve=True).encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    remembered = OmegaConf.merge(config, {"resume": False})
+    write_atomic(folder / CONFIG, OmegaConf.to_yaml(remembered, resolve=True).encode())
     return folder

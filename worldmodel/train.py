@@ -80,7 +80,7 @@ def main(config: DictConfig) -> None:
                 line += f"; held-out reward error {known[0]:.3f} after 1 step"
                 line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
             bar.write(line)
-            state = {"trainer": trainer.state_dict(), "metrics_bytes": records.size, "seconds": seconds}
+            state = {"trainer": trainer.state_dict(), "metrics_bytes": records.sync(), "seconds": seconds}
             save_pretrained(numbered(checkpoints, trainer.updates), model, contexts, trainer=state)
             prune(checkpoints)
     records.close()

@@ -22,6 +22,7 @@ from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG, channels_last
 from worldmodel.unroll import Unrolling, unroll
 
+PRECISIONS = ("bf16-mixed", "32-true")
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
 
 
@@ -30,7 +31,7 @@ class TrainConfig:
     """How a model is fitted; `configs/train/` holds one for each named model.
 
     Attributes:
-        batch: windows an update, on each device.
+        batch: windows an update.
         window: frames a window.
         learning_rate: Adam's.
         clip: largest norm of the gradient.
@@ -68,8 +69,12 @@ class TrainConfig:
 def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
     """A launched Fabric; `precision` may be ``auto``: bfloat16 where the device computes in it, else float32.
 
-    Raises ConfigError for settings that Fabric refuses.
+    Raises ConfigError for settings that Fabric refuses, more than one device, and precisions that need a scaled loss.
     """
+    if precision not in ("auto", *PRECISIONS):
+        raise ConfigError(f"precision is {precision!r}: set auto or one of {', '.join(PRECISIONS)}")
+    if devices not in (1, "1"):
+        raise ConfigError(f"devices is {devices!r}: one device fits and acts, set devices=1")
     if precision == "auto":
         precision = default_precision(accelerator)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -82,7 +87,7 @@ def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 
 
 class Objective(nn.Module):
-    """The model under its loss: what Fabric wraps, so that several devices share a forward pass."""
+    """The model under its loss: what Fabric wraps, so that its precision covers both."""
 
     def __init__(self, model: SVG, config: TrainConfig) -> None:
         super().__init__()
