@@ -92,8 +92,8 @@ def drop_unsaved(folder: Path, episodes: int) -> None:
     collected = sorted((folder / "episodes").glob("*.safetensors"))
     if len(collected) > episodes + 1:
         raise CheckpointError(
-            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: restore the checkpoints "
-            "that are missing, or start a new run"
+            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
+            "restore the checkpoints that are missing, or start a new run"
         )
     for path in collected[episodes:]:
         path.unlink()
