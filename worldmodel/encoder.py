@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from worldmodel.hardware import without_autocast
 
 Stages = Sequence[tuple[int, int]]
 """(channels, blocks) a resolution, finest first; each resolution is half the one before."""
@@ -27,7 +28,7 @@ def block(inputs: int, outputs: int) -> nn.Module:
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
     """The layer without autocast: small motions are small differences of features, which bfloat16 would round away."""
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x.device):
         return layer(x.float())
 
 

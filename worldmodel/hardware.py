@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -37,6 +38,11 @@ def default_precision(accelerator: str) -> str:
     else:
         fast = accelerator == "cpu" and bf16_supported()
     return "bf16-mixed" if fast else "32-true"
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Computes in the tensors' own precision within; torch knows no autocast on the meta device, which counts work."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def auto_accelerator() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from worldmodel.hardware import without_autocast
+
 
 class Head(nn.Module):
     """One number a transition, read from the features before and after it and the action between.
@@ -43,7 +45,7 @@ class Head(nn.Module):
         """Features before and after (b, ...) and actions (b, a) to (b,), float32."""
         x = torch.cat([self.squeeze(before), self.squeeze(after), action.to(before.dtype)], 1)
         hidden = self.layers[:-1](x)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would tie candidates that differ
+        with without_autocast(x.device):  # bfloat16 would tie candidates that differ
             return self.layers[-1](hidden.float()).squeeze(1)
 
 
