@@ -24,9 +24,8 @@ class Unrolling:
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
         draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
             random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
-        feature_gradient: share in [0, 1] of the dynamics' gradient that reaches the encoder. The papers' 1 makes
-            features that are easy to predict before they hold what there is to predict; with little of it they
-            come to draw the frame in a quarter of the updates.
+        feature_gradient: share in [0, 1] of the dynamics' gradient that reaches the encoder. With little of it features
+            come to draw seen frames in a quarter of the updates, but are harder to predict on episodes not trained on.
     """
 
     context: int
