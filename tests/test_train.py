@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[P
     [
         (None, "is not a folder: collect some, or give a folder of them"),
         ([], "holds no episodes (*.safetensors): collect some"),
-        ([1, 1, 1], "no episode has 3 frames, the longest of: ask for shorter windows"),
+        ([1, 1, 1], "no episode has 3 frames, the longest of 1 has 2: ask for shorter windows"),
     ],
 )
 def test_data_that_cannot_be_fitted_is_one_line(lengths: list[int] | None, message: str, tmp_path: Path) -> None:
