@@ -67,8 +67,8 @@ class Encoder(nn.Module):
 class LightEncoder(nn.Module):
     """The same for a processor's budget: stages halve by strided convolutions, and give no skips.
 
-    On cartpole's frames it auto-encodes to 0.24 of their variance in the time in which a VGG stack of the same widths
-    reaches 0.40.
+    With `LightDecoder` it auto-encodes cartpole's held-out frames to 0.24 of their variance in the time (13 s on two
+    cores) in which the VGG pair of the same widths reaches 0.40.
 
     Args:
         channels, patch, stages, output: as `Encoder`'s; every stage's first block is the one that halves.
