@@ -41,7 +41,7 @@ def widths(module: nn.Module) -> list[int]:
 
 
 def hiddens(model: SVG) -> list[int]:
-    return [part.lstm.hidden for part in (model.frame_predictor, model.posterior, model.prior)]
+    return [part.memory.hidden for part in (model.frame_predictor, model.posterior, model.prior)]
 
 
 def frames(b: int = 2) -> torch.Tensor:
@@ -87,8 +87,8 @@ def test_m_scales_the_recurrent_networks_alone(config: ModelConfig, factor: floa
 def test_the_frame_predictor_takes_feature_latent_and_action() -> None:
     for a in (1, 5):
         spec = replace(SPEC, action_kind="discrete", action_size=a, action_low=(), action_high=())
-        assert build(DENSE, spec).frame_predictor.embed.weight.shape == (32, 12 + 3 + a)
-        assert build(CONV, spec).frame_predictor.embed.weight.shape == (32, 12 + 3 + a, 3, 3)
+        assert build(DENSE, spec).frame_predictor.memory.embed.weight.shape == (32, 12 + 3 + a)
+        assert build(CONV, spec).frame_predictor.memory.embed.weight.shape == (32, 12 + 3 + a, 3, 3)
 
 
 def test_features_are_vectors_or_maps_and_so_is_the_noise() -> None:

@@ -10,8 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.gaussian import Gaussian
-from worldmodel.recurrent import LSTM, Cells, GaussianPredictor, Layer, Predictor, conv3x3, dense, over_time
+from worldmodel.recurrent import (
+    LSTM,
+    Cells,
+    GaussianPredictor,
+    Layer,
+    Pair,
+    Predictor,
+    Recurrent,
+    conv3x3,
+    dense,
+    over_time,
+)
 
+MEMORIES = pytest.mark.parametrize("memory", [Recurrent, Pair])
 KINDS = pytest.mark.parametrize(("layer", "space"), [(dense, ()), (conv3x3, (2, 3))], ids=["dense", "conv"])
 Space = tuple[int, ...]
 M = TypeVar("M", bound=nn.Module)
@@ -118,9 +130,13 @@ def test_a_sequence_is_its_steps(layer: Layer, space: Space) -> None:
     torch.testing.assert_close(flat(moments[5]), flat(cells))
 
 
+@MEMORIES
 @KINDS
-def test_a_predictor_s_sequence_is_its_steps(layer: Layer, space: Space) -> None:
-    predictor, x = alive(Predictor(layer, inputs=3, hidden=4, layers=2, outputs=5)), randn(2, 3, 3, *space)
+def test_a_predictor_s_sequence_is_its_steps(memory: type[Recurrent | Pair], layer: Layer, space: Space) -> None:
+    predictor, x = (
+        alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5)),
+        randn(2, 3, 3, *space),
+    )
     outputs, moments = predictor.sequence(x)
     assert outputs.shape == (2, 3, 5, *space)
     cells = predictor.initial(x[:, 0])
@@ -130,9 +146,15 @@ def test_a_predictor_s_sequence_is_its_steps(layer: Layer, space: Space) -> None
         torch.testing.assert_close(flat(moments[step + 1]), flat(cells))
 
 
+@MEMORIES
 @KINDS
-def test_a_gaussian_predictor_s_sequence_is_its_steps(layer: Layer, space: Space) -> None:
-    predictor, x = alive(GaussianPredictor(layer, inputs=3, hidden=4, latent=2)), randn(2, 3, 3, *space)
+def test_a_gaussian_predictor_s_sequence_is_its_steps(
+    memory: type[Recurrent | Pair], layer: Layer, space: Space
+) -> None:
+    predictor, x = (
+        alive(GaussianPredictor(memory(layer, inputs=3, hidden=4, layers=1), layer, latent=2)),
+        randn(2, 3, 3, *space),
+    )
     gaussians, moments = predictor.sequence(x)
     assert gaussians.mean.shape == gaussians.log_std.shape == (2, 3, 2, *space)
     cells = predictor.initial(x[:, 0])
@@ -144,7 +166,7 @@ def test_a_gaussian_predictor_s_sequence_is_its_steps(layer: Layer, space: Space
 
 
 def test_the_second_output_layer_is_a_log_variance() -> None:
-    predictor, x = GaussianPredictor(dense, inputs=3, hidden=4, latent=2), randn(2, 3)
+    predictor, x = GaussianPredictor(Recurrent(dense, inputs=3, hidden=4, layers=1), dense, latent=2), randn(2, 3)
     for layer, value in ((predictor.mean, 0.5), (predictor.log_variance, math.log(9))):
         assert isinstance(layer, nn.Linear)
         nn.init.zeros_(layer.weight)
@@ -156,10 +178,14 @@ def test_the_second_output_layer_is_a_log_variance() -> None:
         torch.testing.assert_close(z.mean, torch.full((2, 2), 0.5))
 
 
+@MEMORIES
 @KINDS
-def test_nothing_is_remembered_between_calls_or_shared_between_rows(layer: Layer, space: Space) -> None:
-    predictor = alive(Predictor(layer, inputs=3, hidden=4, layers=2, outputs=5))
-    x, cells = randn(3, 3, *space), some_cells(2, 3, 4, *space)
+def test_nothing_is_remembered_between_calls_or_shared_between_rows(
+    memory: type[Recurrent | Pair], layer: Layer, space: Space
+) -> None:
+    predictor = alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5))
+    x = randn(3, 3, *space)
+    _, cells = predictor(randn(3, 3, *space, seed=5), predictor.initial(x))
     kept = [tensor.clone() for tensor in flat(cells)]
     first, after = predictor(x, cells)
     predictor(randn(7, 3, *space, seed=9), predictor.initial(randn(7, 3, *space)))
@@ -171,10 +197,11 @@ def test_nothing_is_remembered_between_calls_or_shared_between_rows(layer: Layer
     torch.testing.assert_close(alone, first[1:2])
 
 
+@MEMORIES
 @KINDS
-def test_what_comes_out_is_float32_under_autocast(layer: Layer, space: Space) -> None:
-    predictor = alive(Predictor(layer, inputs=3, hidden=4, layers=2, outputs=5))
-    gaussian = alive(GaussianPredictor(layer, inputs=3, hidden=4, latent=2))
+def test_what_comes_out_is_float32_under_autocast(memory: type[Recurrent | Pair], layer: Layer, space: Space) -> None:
+    predictor = alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5))
+    gaussian = alive(GaussianPredictor(memory(layer, inputs=3, hidden=4, layers=1), layer, latent=2))
     x = randn(2, 3, 3, *space)
 
     def outputs() -> list[Tensor]:
@@ -209,3 +236,15 @@ def test_over_time_keeps_batch_and_time_apart() -> None:
     x = torch.arange(12.0).reshape(2, 3, 2)
     assert torch.equal(over_time(nn.Identity(), x), x)
     assert over_time(nn.Unflatten(1, (1, 2)), x).shape == (2, 3, 1, 2)
+
+
+def test_a_pair_sees_the_last_two_inputs_and_no_more() -> None:
+    pair, x = alive(Pair(dense, inputs=3, hidden=4, layers=2)), randn(1, 4, 3)
+    before, _ = pair.sequence(x)
+    for step in range(4):
+        changed = x.clone()
+        changed[:, step] += 1
+        different = (pair.sequence(changed)[0] != before).any(2)[0]
+        assert different.tolist() == [step <= seen <= step + 1 for seen in range(4)]
+    expected, _ = pair(x[:, 0], pair.initial(x[:, 0]))
+    torch.testing.assert_close(before[:, 0], expected)

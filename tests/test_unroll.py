@@ -33,9 +33,7 @@ DENSE = ModelConfig(
     head=8,
 )
 CONV = replace(DENSE, recurrence="conv", advance="bounded")
-EVERY = Unrolling(
-    context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, feature_gradient=1.0
-)
+EVERY = Unrolling(context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, joint=True)
 both = pytest.mark.parametrize("config", [DENSE, CONV], ids=["dense", "conv"])
 
 
@@ -193,26 +191,34 @@ def test_what_is_not_to_be_drawn_is_not() -> None:
     assert outputs.forced.drawn is None and outputs.open_loop.drawn is None
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_share_of_the_dynamics_gradient_reaches_the_encoder(share: float) -> None:
-    model, (frames, actions) = make(), windows()
+@both
+def test_unless_joint_the_encoder_learns_from_drawing_seen_frames_alone(config: ModelConfig) -> None:
+    model, (frames, actions) = make(replace(config, skips=False)), windows()
 
-    def gradients(how: Unrolling, kind: str) -> Tensor:
+    def gradient(how: Unrolling, kind: str, drawn: bool) -> Tensor:
         model.zero_grad(set_to_none=True)
-        outputs = unroll(model, frames, actions, how, torch.Generator().manual_seed(0))
-        getattr(outputs, kind).features[..., 0].sum().backward()
+        rollout = getattr(unroll(model, frames, actions, how, torch.Generator().manual_seed(0)), kind)
+        (rollout.drawn.frames if drawn else rollout.features).square().sum().backward()
         found = [weight.grad for weight in model.encoder.parameters()]
         return torch.cat([torch.zeros(1) if grad is None else grad.flatten() for grad in found])
 
-    for kind in ("forced", "observed"):
-        whole = gradients(EVERY, kind)
-        part = gradients(replace(EVERY, feature_gradient=share), kind)
-        assert whole.abs().max() > 1e-3
-        expected = share if kind == "forced" else 1.0
-        if share == 0 and kind == "forced":
-            assert not part.any()
-        else:
-            torch.testing.assert_close(part, expected * whole, rtol=1e-3, atol=1e-3 * whole.abs().max().item())
+    alone = replace(EVERY, joint=False)
+    for kind, drawn in (("forced", False), ("forced", True), ("open_loop", False), ("open_loop", True)):
+        assert gradient(EVERY, kind, drawn).any()
+        assert not gradient(alone, kind, drawn).any()
+    expected = gradient(EVERY, "observed", True)
+    found = gradient(alone, "observed", True)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
+
+
+@both
+def test_joint_or_not_the_outputs_are_the_same(config: ModelConfig) -> None:
+    model = make(config)
+    joint, alone = run(model), run(model, replace(EVERY, joint=False))
+    for kind in ("observed", "forced", "open_loop"):
+        for name in ("features", "rewards", "continues"):
+            close(getattr(getattr(alone, kind), name), getattr(getattr(joint, kind), name))
+        close(getattr(alone, kind).drawn.frames, getattr(joint, kind).drawn.frames)
 
 
 def test_randomness_is_the_generators() -> None:
@@ -241,7 +247,8 @@ def test_windows_that_the_context_fills_are_an_error() -> None:
         ({"stride": 0}, r"stride 0"),
         ({"open_loop": -1}, r"open_loop -1.* and open_loop >= 0"),
         ({"draw_forced": -0.1}, r"train\.unrolling\.draw_forced is -0\.1: set a share in \[0, 1\]"),
-        ({"feature_gradient": 1.1}, r"feature_gradient is 1\.1"),
+        ({"joint": 1}, r"train\.unrolling\.joint is 1: set true or false"),
+        ({"joint": False, "draw_observed": 0.0}, r"the encoder would learn nothing"),
     ],
 )
 def test_settings_out_of_range_are_errors(changes: dict[str, float], message: str) -> None:

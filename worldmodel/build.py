@@ -11,7 +11,7 @@ from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
 from worldmodel.heads import Head, Statistics
-from worldmodel.recurrent import GaussianPredictor, Predictor, conv3x3, dense
+from worldmodel.recurrent import GaussianPredictor, Pair, Predictor, Recurrent, conv3x3, dense
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import FEEDBACKS, SVG, bounded, residual
 
@@ -71,7 +71,13 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
             feature=config.feature,
             hidden=scaled(2 * config.feature, config.K),
         )
-    gaussian = {"inputs": config.feature, "hidden": hidden, "latent": config.latent}
+    memory = Pair if config.recurrence == "pair" else Recurrent
+
+    def gaussian() -> GaussianPredictor:
+        seen = memory(layer, inputs=config.feature, hidden=hidden, layers=1)
+        return GaussianPredictor(seen, layer, latent=config.latent)
+
+    inputs = config.feature + config.latent + spec.action_size
     model = SVG(
         config=config,
         spec=spec,
@@ -81,14 +87,10 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         encoder=encoder,
         decoder=decoder,
         frame_predictor=Predictor(
-            layer,
-            inputs=config.feature + config.latent + spec.action_size,
-            hidden=hidden,
-            layers=config.layers,
-            outputs=config.feature,
+            memory(layer, inputs=inputs, hidden=hidden, layers=config.layers), layer, outputs=config.feature
         ),
-        posterior=GaussianPredictor(layer, **gaussian),
-        prior=GaussianPredictor(layer, **gaussian),
+        posterior=gaussian(),
+        prior=gaussian(),
         advance={"residual": residual, "bounded": bounded}[config.advance],
         reward=Head(feature_shape, spec.action_size, hidden=config.head),
         continuation=Head(feature_shape, spec.action_size, hidden=config.head),

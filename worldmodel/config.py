@@ -14,22 +14,23 @@ class ModelConfig:
     """A member of the family; `configs/model/` holds the named ones.
 
     Attributes:
-        recurrence: ``dense`` (SVG: features are vectors) or ``conv`` (SVG′: features are maps).
-        backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (dense recurrence without skips only).
+        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (vectors, and
+            in place of LSTMs a network of the last two steps).
+        backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
         M: multiplies the recurrent networks' hidden channels.
         stages: (channels, blocks) a resolution at K = 1, finest first.
         patch: side of the squares of pixels folded into channels before the first stage.
         feature: channels of the feature.
         hidden: channels of the recurrent networks at M = 1.
-        layers: cells of the frame predictor; posterior and prior have one.
+        layers: of the frame predictor's memory; posterior and prior have one.
         latent: channels of z.
         advance: ``residual`` (predicted feature = present + output) or ``bounded`` (= tanh of the output).
         skips: whether the decoder sees the encoder's maps of the last context frame.
         head: hidden width of the reward and continuation heads.
     """
 
-    recurrence: Literal["dense", "conv"]
+    recurrence: Literal["dense", "conv", "pair"]
     backbone: Literal["vgg", "light"]
     K: float
     M: float
@@ -46,7 +47,11 @@ class ModelConfig:
     def __post_init__(self) -> None:
         # YAML and JSON give lists
         object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
-        choices = {"recurrence": ("dense", "conv"), "backbone": ("vgg", "light"), "advance": ("residual", "bounded")}
+        choices = {
+            "recurrence": ("dense", "conv", "pair"),
+            "backbone": ("vgg", "light"),
+            "advance": ("residual", "bounded"),
+        }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"model.{key} is {getattr(self, key)!r}: set one of {', '.join(allowed)}")
@@ -60,10 +65,10 @@ class ModelConfig:
                 raise ConfigError(f"model.{key} is {value!r}: set a finite number > 0")
         if not self.stages or min(map(min, self.stages)) < 1:
             raise ConfigError(f"model.stages is {self.stages}: give one (channels, blocks) or more, each >= 1")
-        if self.backbone == "light" and (self.recurrence != "dense" or self.skips):
+        if self.backbone == "light" and (self.recurrence == "conv" or self.skips):
             raise ConfigError(
                 f"the light backbone has no maps for recurrence {self.recurrence!r} with skips {self.skips}: "
-                "set model.backbone=vgg, or recurrence=dense and skips=false"
+                "set model.backbone=vgg, or recurrence=dense or pair and skips=false"
             )
 
     @classmethod

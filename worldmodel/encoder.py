@@ -71,16 +71,17 @@ class LightEncoder(nn.Module):
     cores) in which the VGG pair of the same widths reaches 0.40.
 
     Args:
-        channels, patch, stages, output: as `Encoder`'s; every stage's first block is the one that halves.
+        channels, patch, stages, output: as `Encoder`'s; every stage's first block is the one that halves, and the very
+            first one folds the patches as well: a wider kernel and stride, and no pass over memory to unshuffle.
     """
 
     def __init__(self, *, channels: int, patch: int, stages: Stages, output: nn.Module) -> None:
         super().__init__()
-        self.patch = patch
-        widths = [channels * patch**2, *(width for width, _ in stages)]
-        layers = []
-        for before, (width, blocks) in zip(widths, stages, strict=False):
-            halve = nn.Conv2d(before, width, 4, stride=2, padding=1, bias=False)
+        widths = [channels, *(width for width, _ in stages)]
+        folds = [patch] + [1] * (len(stages) - 1)
+        layers: list[nn.Module] = []
+        for before, fold, (width, blocks) in zip(widths, folds, stages, strict=False):
+            halve = nn.Conv2d(before, width, 4 * fold, stride=2 * fold, padding=fold, bias=False)
             layers += [halve, nn.GroupNorm(1, width), nn.SiLU()]
             layers += [block(width, width) for _ in range(blocks - 1)]
         self.stages = nn.Sequential(*layers)
@@ -88,4 +89,4 @@ class LightEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Standardised frames (b, c, height, width) to the feature (float32) and no skips."""
-        return in_float32(self.output, self.stages(F.pixel_unshuffle(x, self.patch))), ()
+        return in_float32(self.output, self.stages(x)), ()

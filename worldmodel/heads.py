@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from worldmodel.hardware import without_autocast
@@ -72,7 +73,9 @@ class Statistics(nn.Module):
         """uint8 frames (..., c, height, width) to float32 of about unit deviation."""
         scale = 1 / self.frame_std
         own = frames.to(torch.float32, copy=True)
-        return own.mul_(scale / 255).sub_(self.frame_mean * scale)  # in place: one pass over memory less
+        # Frames come with channels last in memory; a mean laid out alike is subtracted several times faster.
+        mean = rearrange(rearrange(self.frame_mean * scale, "c h w -> h w c").contiguous(), "h w c -> c h w")
+        return own.mul_(scale / 255).sub_(mean)  # in place: one pass over memory less
 
     def restore(self, x: Tensor) -> Tensor:
         """Standardised frames to float32 in [0, 1]; what lies outside is clipped."""

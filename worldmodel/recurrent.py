@@ -1,8 +1,9 @@
-"""Dense and convolutional recurrent networks, pure: ``(x, cells) -> (y, cells)``.
+"""What a model remembers, pure: ``(x, cells) -> (y, cells)``.
 
 Vectors (b, c) and maps (b, c, h, w) share every line here: a network is given the layer it is made of, `dense` or
-`conv3x3`, and both keep channels on axis 1. Cell states, gate activations and Gaussians stay in float32 under
-autocast; only the matrix products run in lower precision.
+`conv3x3`, and both keep channels on axis 1. Two memories have one interface: `Recurrent`, the papers' LSTMs, and
+`Pair`, which knows the last two inputs. Cell states, gate activations and Gaussians stay in float32 under autocast;
+only the matrix products run in lower precision.
 """
 
 from __future__ import annotations
@@ -83,53 +84,116 @@ def over_time(module: nn.Module, x: Tensor) -> Tensor:
     return y.view(b, t, *y.shape[1:])
 
 
-class Predictor(nn.Module):
-    """Input layer, LSTM stack, output layer: the frame predictor of SVG (Denton & Fergus 2018, §3)."""
+class Recurrent(nn.Module):
+    """Input layer and LSTM stack: a memory of everything so far (Denton & Fergus 2018, section 3)."""
 
-    def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int, outputs: int) -> None:
+    def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
+        self.hidden = hidden
         self.embed = layer(inputs, hidden)
         self.lstm = LSTM(layer, hidden, layers)
-        self.output = layer(hidden, outputs)
 
     def initial(self, x: Tensor) -> Cells:
         """Zero cells for inputs like `x` (b, c, ...)."""
         return self.lstm.initial(x)
 
     def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step: x (b, inputs, ...) to (b, hidden, ...)."""
+        return self.lstm(self.embed(x), cells)
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
+        """Where all inputs are known only the LSTM is a loop."""
+        return self.lstm.sequence(over_time(self.embed, x))
+
+
+class Pair(nn.Module):
+    """A memory of one step: a network of the present input and the one before it, zeros at first.
+
+    Two frames and the action between them fix the state of most mechanical systems. Fitted to few episodes, a network
+    that can see no further predicts new ones better than an LSTM, which learns the training episodes by heart.
+
+    Args:
+        layer: what the network is made of.
+        inputs, hidden: channels of one input, and of each of the `layers` layers.
+    """
+
+    def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.hidden = hidden
+        widths = [2 * inputs] + [hidden] * layers
+        stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in zip(widths, widths[1:], strict=False)]
+        self.network = nn.Sequential(*(module for triple in stack for module in triple))
+
+    def initial(self, x: Tensor) -> Cells:
+        """Zeros in place of a previous input, for inputs like `x` (b, c, ...)."""
+        zeros = x.new_zeros((x.shape[0], self.inputs, *x.shape[2:]), dtype=torch.float32)
+        return ((zeros, zeros),)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step: x (b, inputs, ...) to (b, hidden, ...)."""
+        ((before, _),) = cells
+        return self.network(torch.cat([before.to(x.dtype), x], 1)), _kept(x)
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
+        """All steps at once: nothing is a loop."""
+        before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
+        cells = [self.initial(x[:, 0]), *map(_kept, x.unbind(1))]
+        return over_time(self.network, torch.cat([before, x], 2)), cells
+
+
+def _kept(x: Tensor) -> Cells:
+    return ((x.float(), x.float()),)
+
+
+INITIAL_LOG_VARIANCE = -4.0  # of z: a std of 0.14
+
+
+class Predictor(nn.Module):
+    """A memory and an output layer: the frame predictor of SVG (Denton & Fergus 2018, section 3)."""
+
+    def __init__(self, memory: Recurrent | Pair, layer: Layer, *, outputs: int) -> None:
+        super().__init__()
+        self.memory = memory
+        self.output = layer(memory.hidden, outputs)
+
+    def initial(self, x: Tensor) -> Cells:
+        """Empty cells for inputs like `x` (b, c, ...)."""
+        return self.memory.initial(x)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
         """One step: x (b, inputs, ...) to (b, outputs, ...) in float32."""
-        y, cells = self.lstm(self.embed(x), cells)
+        y, cells = self.memory(x, cells)
         return self.output(y).float(), cells
 
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
-        """From zero cells over x (b, t, inputs, ...): (b, t, outputs, ...), and the cells at t + 1 moments.
-
-        Where all inputs are known only the LSTM is a loop.
-        """
-        y, cells = self.lstm.sequence(over_time(self.embed, x))
+        """From empty cells over x (b, t, inputs, ...): (b, t, outputs, ...), and the cells at t + 1 moments."""
+        y, cells = self.memory.sequence(x)
         return over_time(self.output, y).float(), cells
 
 
 class GaussianPredictor(nn.Module):
     """The same with two output layers, mean and log-variance: SVG's posterior and learned prior."""
 
-    def __init__(self, layer: Layer, *, inputs: int, hidden: int, latent: int) -> None:
+    def __init__(self, memory: Recurrent | Pair, layer: Layer, *, latent: int) -> None:
         super().__init__()
-        self.embed = layer(inputs, hidden)
-        self.lstm = LSTM(layer, hidden, 1)
-        self.mean = layer(hidden, latent)
-        self.log_variance = layer(hidden, latent)
+        self.memory = memory
+        self.mean = layer(memory.hidden, latent)
+        self.log_variance = layer(memory.hidden, latent)
+        # Until z says something, it is noise in the frame predictor's input: it starts small, as its use must grow.
+        assert self.log_variance.bias is not None
+        nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)
 
     def initial(self, x: Tensor) -> Cells:
-        """Zero cells for inputs like `x` (b, c, ...)."""
-        return self.lstm.initial(x)
+        """Empty cells for inputs like `x` (b, c, ...)."""
+        return self.memory.initial(x)
 
     def forward(self, x: Tensor, cells: Cells) -> tuple[Gaussian, Cells]:
         """One step: x (b, inputs, ...) to a Gaussian over (b, latent, ...) in float32."""
-        y, cells = self.lstm(self.embed(x), cells)
+        y, cells = self.memory(x, cells)
         return Gaussian(self.mean(y).float(), 0.5 * self.log_variance(y).float()), cells
 
     def sequence(self, x: Tensor) -> tuple[Gaussian, list[Cells]]:
-        """From zero cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), and the cells at t + 1 moments."""
-        y, cells = self.lstm.sequence(over_time(self.embed, x))
+        """From empty cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), and the cells at t + 1 moments."""
+        y, cells = self.memory.sequence(x)
         return Gaussian(over_time(self.mean, y).float(), 0.5 * over_time(self.log_variance, y).float()), cells

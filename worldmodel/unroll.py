@@ -24,8 +24,8 @@ class Unrolling:
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
         draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
             random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
-        feature_gradient: share in [0, 1] of the dynamics' gradient that reaches the encoder. With little of it features
-            come to draw seen frames in a quarter of the updates, but are harder to predict on episodes not trained on.
+        joint: whether the encoder learns from everything that is predicted (the papers), or, if not, from drawing seen
+            frames alone: it then meets only the frames that are drawn, and every update costs a good deal less.
     """
 
     context: int
@@ -34,7 +34,7 @@ class Unrolling:
     draw_observed: float
     draw_forced: float
     draw_open_loop: float
-    feature_gradient: float
+    joint: bool
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.stride < 1 or self.open_loop < 0:
@@ -42,9 +42,13 @@ class Unrolling:
                 f"context {self.context}, stride {self.stride}, open_loop {self.open_loop}: "
                 "set context and stride >= 1 and open_loop >= 0"
             )
-        for name in ("draw_observed", "draw_forced", "draw_open_loop", "feature_gradient"):
+        for name in ("draw_observed", "draw_forced", "draw_open_loop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")
+        if type(self.joint) is not bool:
+            raise ConfigError(f"train.unrolling.joint is {self.joint!r}: set true or false")
+        if not self.joint and not self.draw_observed:
+            raise ConfigError("train.unrolling.joint is false and draw_observed 0: the encoder would learn nothing")
 
 
 @dataclass(frozen=True)
@@ -108,20 +112,20 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     b, t = frames.shape[:2]
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
-    flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
+    with torch.set_grad_enabled(how.joint and torch.is_grad_enabled()):
+        flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
     features = flat.view(b, t, *flat.shape[1:])
     skips = Skips(
         tuple(tensor.view(b, t, *tensor.shape[1:])[:, how.context - 1] for tensor in maps),
         torch.arange(b, device=frames.device),
     )
 
-    seen = features.detach().lerp(features, how.feature_gradient)  # what the dynamics sees: the same values
-    posterior, posterior_cells = model.posterior.sequence(seen[:, 1:])
-    prior, prior_cells = model.prior.sequence(seen[:, :-1])
+    posterior, posterior_cells = model.posterior.sequence(features[:, 1:])
+    prior, prior_cells = model.prior.sequence(features[:, :-1])
     z = posterior.sample(_noise(posterior.mean.shape, generator))
-    forced, cells = model.predict_sequence(seen[:, :-1], z, actions)
+    forced, cells = model.predict_sequence(features[:, :-1], z, actions)
 
-    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float) -> Rollout:
+    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, encode: bool = False) -> Rollout:
         n = len(times)
         flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
         flat_actions = actions[:, times - 1].flatten(0, 1)
@@ -130,7 +134,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
             features=after,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, after, frames, times, skips, share, generator) if share else None,
+            drawn=_draw(model, None if encode else after, frames, times, skips, share, generator) if share else None,
         )
 
     times = torch.arange(1, t, device=frames.device)
@@ -138,14 +142,14 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
         starts = range(how.context - 1, t - steps, how.stride)
-        states = [State(seen[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
+        states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
         open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator), how.draw_open_loop)
     return Outputs(
         features=features,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed),
-        forced=rollout(seen[:, :-1], forced, times, how.draw_forced),
+        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, encode=not how.joint),
+        forced=rollout(features[:, :-1], forced, times, how.draw_forced),
         open_loop=open_loop,
     )
 
@@ -176,14 +180,26 @@ def _imagine(
 
 
 def _draw(
-    model: SVG, features: Tensor, seen: Tensor, times: Tensor, skips: Skips, share: float, generator: torch.Generator
+    model: SVG,
+    features: Tensor | None,
+    seen: Tensor,
+    times: Tensor,
+    skips: Skips,
+    share: float,
+    generator: torch.Generator,
 ) -> Drawn:
-    b, n = features.shape[:2]
+    """Draws a share of the features; with None, of the true frames' own, encoded here so that the encoder learns."""
+    b, n = len(seen), len(times)
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
-    frames = model.decoder(features[rows, columns], Skips(skips.maps, rows).gather())
-    targets = model.statistics.standardise(seen[rows, times[columns]])
-    return Drawn(frames=frames, targets=targets, rows=rows, times=times[columns])
+    targets = seen[rows, times[columns]]
+    chosen_features = model.encode(targets)[0] if features is None else features[rows, columns]
+    return Drawn(
+        frames=model.decoder(chosen_features, Skips(skips.maps, rows).gather()),
+        targets=model.statistics.standardise(targets),
+        rows=rows,
+        times=times[columns],
+    )
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
