@@ -100,7 +100,7 @@ def test_features_are_vectors_or_maps_and_so_is_the_noise() -> None:
         assert z.mean.shape == (2, *model.noise_shape)
 
 
-@pytest.mark.parametrize("recurrence", ["dense", "conv"])
+@pytest.mark.parametrize("recurrence", ["dense", "conv", "pair"])
 def test_a_new_residual_model_predicts_that_nothing_moves(recurrence: Any) -> None:
     model = build(replace(DENSE, recurrence=recurrence), SPEC)
     state = model.initial(frames()[:, None], torch.zeros(2, 0, 2))
@@ -111,7 +111,7 @@ def test_a_new_residual_model_predicts_that_nothing_moves(recurrence: Any) -> No
     torch.testing.assert_close(state.feature.flatten(1).square().mean(1), torch.ones(2), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("recurrence", ["dense", "conv"])
+@pytest.mark.parametrize("recurrence", ["dense", "conv", "pair"])
 def test_bounded_features_stay_within_one(recurrence: Any) -> None:
     model = build(replace(DENSE, recurrence=recurrence, advance="bounded"), SPEC)
     for part in (model.encoder.output, model.frame_predictor.output):

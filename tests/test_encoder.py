@@ -113,4 +113,4 @@ def test_the_light_encoder_halves_a_stage_and_gives_no_skips(patch: int) -> None
     assert found.shape == (3, 16, 8 // patch, 12 // patch) and skips == ()
     close(light(x[1:2])[0], found[1:2])  # a frame's features are its own
     shapes = [tuple(module.weight.shape) for module in light.modules() if isinstance(module, nn.Conv2d)]
-    assert shapes == [(8, 3 * patch**2, 4, 4), (8, 8, 3, 3), (16, 8, 4, 4)]
+    assert shapes == [(8, 3, 4 * patch, 4 * patch), (8, 8, 3, 3), (16, 8, 4, 4)]
