@@ -15,7 +15,7 @@ from worldmodel.recurrent import (
     Cells,
     GaussianPredictor,
     Layer,
-    Pair,
+    Feedforward,
     Predictor,
     Recurrent,
     conv3x3,
@@ -23,7 +23,7 @@ from worldmodel.recurrent import (
     over_time,
 )
 
-MEMORIES = pytest.mark.parametrize("memory", [Recurrent, Pair])
+MEMORIES = pytest.mark.parametrize("memory", [Recurrent, Feedforward])
 KINDS = pytest.mark.parametrize(("layer", "space"), [(dense, ()), (conv3x3, (2, 3))], ids=["dense", "conv"])
 Space = tuple[int, ...]
 M = TypeVar("M", bound=nn.Module)
@@ -132,7 +132,7 @@ def test_a_sequence_is_its_steps(layer: Layer, space: Space) -> None:
 
 @MEMORIES
 @KINDS
-def test_a_predictor_s_sequence_is_its_steps(memory: type[Recurrent | Pair], layer: Layer, space: Space) -> None:
+def test_a_predictor_s_sequence_is_its_steps(memory: type[Recurrent | Feedforward], layer: Layer, space: Space) -> None:
     predictor, x = (
         alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5)),
         randn(2, 3, 3, *space),
@@ -149,7 +149,7 @@ def test_a_predictor_s_sequence_is_its_steps(memory: type[Recurrent | Pair], lay
 @MEMORIES
 @KINDS
 def test_a_gaussian_predictor_s_sequence_is_its_steps(
-    memory: type[Recurrent | Pair], layer: Layer, space: Space
+    memory: type[Recurrent | Feedforward], layer: Layer, space: Space
 ) -> None:
     predictor, x = (
         alive(GaussianPredictor(memory(layer, inputs=3, hidden=4, layers=1), layer, latent=2)),
@@ -181,7 +181,7 @@ def test_the_second_output_layer_is_a_log_variance() -> None:
 @MEMORIES
 @KINDS
 def test_nothing_is_remembered_between_calls_or_shared_between_rows(
-    memory: type[Recurrent | Pair], layer: Layer, space: Space
+    memory: type[Recurrent | Feedforward], layer: Layer, space: Space
 ) -> None:
     predictor = alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5))
     x = randn(3, 3, *space)
@@ -192,14 +192,16 @@ def test_nothing_is_remembered_between_calls_or_shared_between_rows(
     again, after_again = predictor(x, cells)
     assert torch.equal(first, again) and all(map(torch.equal, flat(after), flat(after_again)))
     assert all(map(torch.equal, flat(cells), kept))
-    assert not torch.equal(first, predictor(x, after)[0])
+    assert torch.equal(first, predictor(x, after)[0]) == (memory is Feedforward)
     alone, _ = predictor(x[1:2], tuple((hidden[1:2], cell[1:2]) for hidden, cell in cells))
     torch.testing.assert_close(alone, first[1:2])
 
 
 @MEMORIES
 @KINDS
-def test_what_comes_out_is_float32_under_autocast(memory: type[Recurrent | Pair], layer: Layer, space: Space) -> None:
+def test_what_comes_out_is_float32_under_autocast(
+    memory: type[Recurrent | Feedforward], layer: Layer, space: Space
+) -> None:
     predictor = alive(Predictor(memory(layer, inputs=3, hidden=4, layers=2), layer, outputs=5))
     gaussian = alive(GaussianPredictor(memory(layer, inputs=3, hidden=4, layers=1), layer, latent=2))
     x = randn(2, 3, 3, *space)
@@ -238,13 +240,10 @@ def test_over_time_keeps_batch_and_time_apart() -> None:
     assert over_time(nn.Unflatten(1, (1, 2)), x).shape == (2, 3, 1, 2)
 
 
-def test_a_pair_sees_the_last_two_inputs_and_no_more() -> None:
-    pair, x = alive(Pair(dense, inputs=3, hidden=4, layers=2)), randn(1, 4, 3)
-    before, _ = pair.sequence(x)
-    for step in range(4):
-        changed = x.clone()
-        changed[:, step] += 1
-        different = (pair.sequence(changed)[0] != before).any(2)[0]
-        assert different.tolist() == [step <= seen <= step + 1 for seen in range(4)]
-    expected, _ = pair(x[:, 0], pair.initial(x[:, 0]))
-    torch.testing.assert_close(before[:, 0], expected)
+def test_a_feedforward_network_remembers_nothing() -> None:
+    network, x = alive(Feedforward(dense, inputs=3, hidden=4, layers=2)), randn(2, 4, 3)
+    y, cells = network.sequence(x)
+    assert cells == [()] * 5 and network.initial(x[:, 0]) == ()
+    changed = x.clone()
+    changed[:, 1] += 1
+    assert (network.sequence(changed)[0] != y).any(2).tolist() == [[False, True, False, False]] * 2

@@ -10,8 +10,9 @@ from worldmodel.config import ModelConfig
 from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
+from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.heads import Head, Statistics
-from worldmodel.recurrent import GaussianPredictor, Pair, Predictor, Recurrent, conv3x3, dense
+from worldmodel.recurrent import Feedforward, GaussianPredictor, Predictor, Recurrent, conv3x3, dense
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import FEEDBACKS, SVG, bounded, residual
 
@@ -71,7 +72,12 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
             feature=config.feature,
             hidden=scaled(2 * config.feature, config.K),
         )
-    memory = Pair if config.recurrence == "pair" else Recurrent
+    features: FrameFeatures | PairFeatures = FrameFeatures()
+    if config.recurrence == "pair":
+        features = PairFeatures(
+            embedding=config.feature, action_size=spec.action_size, feature=config.feature, hidden=hidden
+        )
+    memory = Feedforward if config.recurrence == "pair" else Recurrent
 
     def gaussian() -> GaussianPredictor:
         seen = memory(layer, inputs=config.feature, hidden=hidden, layers=1)
@@ -85,6 +91,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         noise_shape=(config.latent, *feature_shape[1:]),
         statistics=Statistics((CHANNELS, height, width)),
         encoder=encoder,
+        features=features,
         decoder=decoder,
         frame_predictor=Predictor(
             memory(layer, inputs=inputs, hidden=hidden, layers=config.layers), layer, outputs=config.feature

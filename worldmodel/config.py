@@ -14,14 +14,14 @@ class ModelConfig:
     """A member of the family; `configs/model/` holds the named ones.
 
     Attributes:
-        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (vectors, and
-            in place of LSTMs a network of the last two steps).
+        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (vectors of two
+            frames and the action between, and no recurrence).
         backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
         M: multiplies the recurrent networks' hidden channels.
         stages: (channels, blocks) a resolution at K = 1, finest first.
         patch: side of the squares of pixels folded into channels before the first stage.
-        feature: channels of the feature.
+        feature: channels of the feature, and of a frame's embedding.
         hidden: channels of the recurrent networks at M = 1.
         layers: of the frame predictor's memory; posterior and prior have one.
         latent: channels of z.

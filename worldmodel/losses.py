@@ -26,7 +26,8 @@ class Weights:
         observed: of drawing a true frame's own feature; it keeps features from collapsing.
         forced: of drawing the one-step prediction.
         open_loop: of drawing what was imagined open-loop.
-        feature: of the squared distance between predicted features and the true frames' (no gradient to the latter).
+        feature: of the squared distance between predicted features and the true frames' (no gradient to the latter),
+            and of the same between the embeddings they imply and the true ones, where the two differ.
         reward: of the squared error of standardised rewards.
         continuation: of the cross-entropy in nats.
     """
@@ -75,9 +76,11 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
         loss = loss + weights.reward * terms[f"{kind}/reward"]
         loss = loss + weights.continuation * terms[f"{kind}/continuation"]
         if kind != "observed":
-            distance = (rollout.features - outputs.features[:, rollout.times].detach()).square()
-            terms[f"{kind}/feature"] = _mean(distance.flatten(2).mean(2), valid)
+            terms[f"{kind}/feature"] = _distance(rollout.features, outputs.features[:, rollout.times], valid)
             loss = loss + weights.feature * terms[f"{kind}/feature"]
+        if rollout.embeddings is not None:
+            terms[f"{kind}/embedding"] = _distance(rollout.embeddings, outputs.embeddings[:, rollout.times], valid)
+            loss = loss + weights.feature * terms[f"{kind}/embedding"]
     return loss, {"loss": loss, **terms}
 
 
@@ -85,6 +88,11 @@ def _reconstruction(drawn: Drawn, mask: Tensor, norm: str) -> Tensor:
     difference = drawn.frames - drawn.targets
     error = (difference.abs() if norm == "l1" else difference.square()).flatten(1).mean(1)
     return _mean(error, mask[drawn.rows, drawn.times - 1])
+
+
+def _distance(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared, with no gradient to what is predicted."""
+    return _mean((predicted - true.detach()).square().flatten(2).mean(2), mask)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """What a model remembers, pure: ``(x, cells) -> (y, cells)``.
 
 Vectors (b, c) and maps (b, c, h, w) share every line here: a network is given the layer it is made of, `dense` or
-`conv3x3`, and both keep channels on axis 1. Two memories have one interface: `Recurrent`, the papers' LSTMs, and
-`Pair`, which knows the last two inputs. Cell states, gate activations and Gaussians stay in float32 under autocast;
-only the matrix products run in lower precision.
+`conv3x3`, and both keep channels on axis 1. `Recurrent`, the papers' LSTMs, and `Feedforward`, which remembers nothing,
+have one interface. Cell states, gate activations and Gaussians stay in float32 under autocast; only the matrix products
+run in lower precision.
 """
 
 from __future__ import annotations
@@ -106,44 +106,38 @@ class Recurrent(nn.Module):
         return self.lstm.sequence(over_time(self.embed, x))
 
 
-class Pair(nn.Module):
-    """A memory of one step: a network of the present input and the one before it, zeros at first.
+class Feedforward(nn.Module):
+    """No memory: a network of the present input, for features that hold a state's positions and velocities.
 
-    Two frames and the action between them fix the state of most mechanical systems. Fitted to few episodes, a network
-    that can see no further predicts new ones better than an LSTM, which learns the training episodes by heart.
+    Fitted to few episodes it predicts new ones better than an LSTM, which learns the training episodes by heart.
 
     Args:
         layer: what the network is made of.
-        inputs, hidden: channels of one input, and of each of the `layers` layers.
+        inputs, hidden: channels of the input, and of each of the `layers` layers.
     """
 
     def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int) -> None:
         super().__init__()
-        self.inputs = inputs
         self.hidden = hidden
-        widths = [2 * inputs] + [hidden] * layers
-        stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in zip(widths, widths[1:], strict=False)]
-        self.network = nn.Sequential(*(module for triple in stack for module in triple))
+        self.network = perceptron(layer, [inputs] + [hidden] * layers)
 
     def initial(self, x: Tensor) -> Cells:
-        """Zeros in place of a previous input, for inputs like `x` (b, c, ...)."""
-        zeros = x.new_zeros((x.shape[0], self.inputs, *x.shape[2:]), dtype=torch.float32)
-        return ((zeros, zeros),)
+        """No cells."""
+        return ()
 
     def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
         """One step: x (b, inputs, ...) to (b, hidden, ...)."""
-        ((before, _),) = cells
-        return self.network(torch.cat([before.to(x.dtype), x], 1)), _kept(x)
+        return self.network(x), cells
 
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
         """All steps at once: nothing is a loop."""
-        before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-        cells = [self.initial(x[:, 0]), *map(_kept, x.unbind(1))]
-        return over_time(self.network, torch.cat([before, x], 2)), cells
+        return over_time(self.network, x), [()] * (x.shape[1] + 1)
 
 
-def _kept(x: Tensor) -> Cells:
-    return ((x.float(), x.float()),)
+def perceptron(layer: Layer, widths: list[int]) -> nn.Sequential:
+    """Layers from each width to the next, each with GroupNorm and SiLU."""
+    stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in zip(widths, widths[1:], strict=False)]
+    return nn.Sequential(*(module for triple in stack for module in triple))
 
 
 INITIAL_LOG_VARIANCE = -4.0  # of z: a std of 0.14
@@ -152,7 +146,7 @@ INITIAL_LOG_VARIANCE = -4.0  # of z: a std of 0.14
 class Predictor(nn.Module):
     """A memory and an output layer: the frame predictor of SVG (Denton & Fergus 2018, section 3)."""
 
-    def __init__(self, memory: Recurrent | Pair, layer: Layer, *, outputs: int) -> None:
+    def __init__(self, memory: Recurrent | Feedforward, layer: Layer, *, outputs: int) -> None:
         super().__init__()
         self.memory = memory
         self.output = layer(memory.hidden, outputs)
@@ -175,7 +169,7 @@ class Predictor(nn.Module):
 class GaussianPredictor(nn.Module):
     """The same with two output layers, mean and log-variance: SVG's posterior and learned prior."""
 
-    def __init__(self, memory: Recurrent | Pair, layer: Layer, *, latent: int) -> None:
+    def __init__(self, memory: Recurrent | Feedforward, layer: Layer, *, latent: int) -> None:
         super().__init__()
         self.memory = memory
         self.mean = layer(memory.hidden, latent)

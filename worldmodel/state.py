@@ -37,6 +37,7 @@ class State:
         skips: of the last *observed* frame.
         frame_predictor, prior: cells after the last transition.
         posterior: cells after the last *observed* frame; `imagine` leaves them as they are.
+        embedding: of the last frame (b, ...), observed or drawn; None when it was imagined as a feature alone.
         frame: the frame (b, c, height, width), standardised, that `feature` was encoded from: kept under pixel
             feedback, where it is at hand; None under feature feedback.
     """
@@ -46,6 +47,7 @@ class State:
     frame_predictor: Cells
     posterior: Cells
     prior: Cells
+    embedding: Tensor | None = None
     frame: Tensor | None = None
 
     def __len__(self) -> int:
@@ -61,6 +63,7 @@ class State:
             frame_predictor=cells(self.frame_predictor),
             posterior=cells(self.posterior),
             prior=cells(self.prior),
+            embedding=None if self.embedding is None else select(self.embedding),
             frame=None if self.frame is None else select(self.frame),
         )
 
@@ -94,12 +97,17 @@ def concatenate(states: list[State]) -> State:
     # A state counts its map rows from zero: shift them by the maps above it. Rows no state sees any more are dropped.
     gathered = [state.skips.gather() for state in states]
     maps = tuple(torch.cat(stage) for stage in zip(*gathered, strict=True))
-    frames = [state.frame for state in states]
+
+    def optional(which: str) -> Tensor | None:
+        found = [getattr(state, which) for state in states]
+        return None if any(tensor is None for tensor in found) else torch.cat(found)
+
     return State(
         feature=torch.cat([state.feature for state in states]),
         skips=Skips(maps, torch.arange(sum(map(len, states)), device=states[0].feature.device)),
         frame_predictor=cells("frame_predictor"),
         posterior=cells("posterior"),
         prior=cells("prior"),
-        frame=None if any(frame is None for frame in frames) else torch.cat(frames),  # type: ignore[arg-type]
+        embedding=optional("embedding"),
+        frame=optional("frame"),
     )

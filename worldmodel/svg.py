@@ -13,6 +13,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder
 from worldmodel.errors import ConfigError, DataError
+from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Cells, GaussianPredictor, Predictor
 from worldmodel.spec import EnvSpec
@@ -56,19 +57,26 @@ class WorldModel(Protocol):
     def decode(self, state: State) -> Tensor: ...
 
 
-Feedback = Callable[["SVG", Tensor, Skips], tuple[Tensor, Tensor | None]]
-"""A predicted feature and the skips to the feature the next step sees, and the frame it was encoded from, if any."""
+Feedback = Callable[["SVG", State, Tensor, Tensor], tuple[Tensor, Tensor | None, Tensor | None]]
+"""The state before, the action and the predicted feature to the feature that the next step sees, and the embedding and
+the frame it comes from, if any."""
 
 
-def feed_features(model: SVG, predicted: Tensor, skips: Skips) -> tuple[Tensor, None]:
+def feed_features(
+    model: SVG, state: State, action: Tensor, predicted: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The predicted feature itself: nothing is drawn while planning."""
-    return predicted, None
+    return predicted, None, None
 
 
-def feed_pixels(model: SVG, predicted: Tensor, skips: Skips) -> tuple[Tensor, Tensor]:
+def feed_pixels(
+    model: SVG, state: State, action: Tensor, predicted: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Decode and encode again, as the papers do."""
-    frame = model.statistics.clip(model.decoder(predicted, skips.gather()))
-    return model.encoder(frame)[0], frame
+    drawn = model.decoder(model.features.embedding(predicted), state.skips.gather())
+    frame = model.statistics.clip(drawn)
+    embedding, _ = model.encoder(frame)
+    return model.features(model.embedding(state), action, embedding), embedding, frame
 
 
 FEEDBACKS: dict[str, Feedback] = {"features": feed_features, "pixels": feed_pixels}
@@ -107,6 +115,7 @@ class SVG(nn.Module):
         noise_shape: tuple[int, ...],
         statistics: Statistics,
         encoder: Encoder | LightEncoder,
+        features: FrameFeatures | PairFeatures,
         decoder: Decoder | LightDecoder,
         frame_predictor: Predictor,
         posterior: GaussianPredictor,
@@ -122,6 +131,7 @@ class SVG(nn.Module):
         self.noise_shape = noise_shape
         self.statistics = statistics
         self.encoder = encoder
+        self.features = features
         self.decoder = decoder
         self.frame_predictor = frame_predictor
         self.posterior = posterior
@@ -136,7 +146,7 @@ class SVG(nn.Module):
         return self.statistics.frame_mean.device
 
     def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Frames uint8 (b, c, height, width) to features (b, ...) and the skips that the decoder takes."""
+        """Frames uint8 (b, c, height, width) to embeddings (b, ...) and the skips that the decoder takes."""
         if frames.dtype != torch.uint8:
             raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
         expected = tuple(self.statistics.frame_mean.shape)
@@ -144,8 +154,16 @@ class SVG(nn.Module):
             raise DataError(
                 f"frames are {tuple(frames.shape[-3:])}: this model takes {expected} (channels, height, width)"
             )
-        feature, skips = self.encoder(self.statistics.standardise(frames))
-        return feature, skips if self.decoder.uses_skips else ()
+        embedding, skips = self.encoder(self.statistics.standardise(frames))
+        return embedding, skips if self.decoder.uses_skips else ()
+
+    def embedding(self, state: State) -> Tensor:
+        """Of the state's last frame (b, ...), observed or imagined."""
+        return self.features.embedding(state.feature) if state.embedding is None else state.embedding
+
+    def first_feature(self, embedding: Tensor) -> Tensor:
+        """Of a frame (b, ...) that nothing is known to have come before: as if it stood still."""
+        return self.features(embedding, embedding.new_zeros(len(embedding), self.spec.action_size), embedding)
 
     def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
         """Filters a context: frames (b, k, c, height, width) uint8 and the actions (b, k-1, a) between them.
@@ -158,13 +176,15 @@ class SVG(nn.Module):
             raise DataError(f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions {expected}")
         if noise is not None and noise.shape[1] != k - 1:
             raise DataError(f"noise is {tuple(noise.shape)} for {k} frames: give ({b}, {k - 1}, *{self.noise_shape})")
-        feature, maps = self.encode(frames[:, 0])
+        embedding, maps = self.encode(frames[:, 0])
+        feature = self.first_feature(embedding)
         state = State(
             feature=feature,
             skips=Skips(maps, torch.arange(b, device=feature.device)),
             frame_predictor=self.frame_predictor.initial(feature),
             posterior=self.posterior.initial(feature),
             prior=self.prior.initial(feature),
+            embedding=embedding,
             frame=self._kept(frames[:, 0]),
         )
         for i in range(k - 1):
@@ -176,7 +196,8 @@ class SVG(nn.Module):
         """Goes on to a frame that was seen: action (b, a), frame (b, c, height, width) uint8; z from the posterior."""
         if len(frame) != len(state):
             raise DataError(f"{len(frame)} frames for {len(state)} rows of state: give one for each")
-        feature, maps = self.encode(frame)
+        embedding, maps = self.encode(frame)
+        feature = self.features(self.embedding(state), action, embedding)
         z, posterior = self.posterior(feature, state.posterior)
         _, prior = self.prior(state.feature, state.prior)
         _, cells = self.predict(state.feature, z.sample(noise), action, state.frame_predictor)
@@ -186,6 +207,7 @@ class SVG(nn.Module):
             frame_predictor=cells,
             posterior=posterior,
             prior=prior,
+            embedding=embedding,
             frame=self._kept(frame),
         )
 
@@ -193,8 +215,8 @@ class SVG(nn.Module):
         """Goes on to a frame that nobody saw: action (b, a); z from the prior."""
         z, prior = self.prior(state.feature, state.prior)
         predicted, cells = self.predict(state.feature, z.sample(noise), action, state.frame_predictor)
-        feature, frame = self.feedback(self, predicted, state.skips)
-        after = replace(state, feature=feature, frame_predictor=cells, prior=prior, frame=frame)
+        feature, embedding, frame = self.feedback(self, state, action, predicted)
+        after = replace(state, feature=feature, frame_predictor=cells, prior=prior, embedding=embedding, frame=frame)
         return Prediction(
             state=after,
             reward=self.statistics.rewards(self.reward(state.feature, action, feature)),
@@ -203,7 +225,7 @@ class SVG(nn.Module):
 
     def decode(self, state: State) -> Tensor:
         """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""
-        frame = state.frame if state.frame is not None else self.decoder(state.feature, state.skips.gather())
+        frame = state.frame if state.frame is not None else self.decoder(self.embedding(state), state.skips.gather())
         return self.statistics.restore(frame)
 
     def predict(self, feature: Tensor, z: Tensor, action: Tensor, cells: Cells) -> tuple[Tensor, Cells]:

@@ -71,6 +71,7 @@ class Rollout:
     Attributes:
         times: (n,) the frame each transition leads to.
         features: (b, n, ...).
+        embeddings: (b, n, ...) that the features imply; None where they are the features themselves.
         rewards: (b, n) standardised.
         continues: (b, n) logits.
         drawn: some of the frames; None when none were asked for.
@@ -78,6 +79,7 @@ class Rollout:
 
     times: Tensor
     features: Tensor
+    embeddings: Tensor | None
     rewards: Tensor
     continues: Tensor
     drawn: Drawn | None
@@ -88,7 +90,7 @@ class Outputs:
     """Everything the loss is made of.
 
     Attributes:
-        features: (b, t, ...) of the true frames.
+        features, embeddings: (b, t, ...) of the true frames.
         posterior, prior: of the t-1 transitions, (b, t-1, *noise_shape).
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
@@ -96,6 +98,7 @@ class Outputs:
     """
 
     features: Tensor
+    embeddings: Tensor
     posterior: Gaussian
     prior: Gaussian
     observed: Rollout
@@ -114,7 +117,9 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
     with torch.set_grad_enabled(how.joint and torch.is_grad_enabled()):
         flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
-    features = flat.view(b, t, *flat.shape[1:])
+    embeddings = flat.view(b, t, *flat.shape[1:])
+    paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
+    features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
     skips = Skips(
         tuple(tensor.view(b, t, *tensor.shape[1:])[:, how.context - 1] for tensor in maps),
         torch.arange(b, device=frames.device),
@@ -125,16 +130,20 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     z = posterior.sample(_noise(posterior.mean.shape, generator))
     forced, cells = model.predict_sequence(features[:, :-1], z, actions)
 
-    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, encode: bool = False) -> Rollout:
+    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, observed: bool = False) -> Rollout:
         n = len(times)
         flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
         flat_actions = actions[:, times - 1].flatten(0, 1)
+        flat_implied = model.features.embedding(flat_after)
+        implied = flat_implied.view(b, n, *embeddings.shape[2:])
+        source = implied if not observed else embeddings[:, times] if how.joint else None
         return Rollout(
             times=times,
             features=after,
+            embeddings=None if flat_implied is flat_after else implied,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, None if encode else after, frames, times, skips, share, generator) if share else None,
+            drawn=_draw(model, source, frames, times, skips, share, generator) if share else None,
         )
 
     times = torch.arange(1, t, device=frames.device)
@@ -146,9 +155,10 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator), how.draw_open_loop)
     return Outputs(
         features=features,
+        embeddings=embeddings,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, encode=not how.joint),
+        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, observed=True),
         forced=rollout(features[:, :-1], forced, times, how.draw_forced),
         open_loop=open_loop,
     )
@@ -181,21 +191,21 @@ def _imagine(
 
 def _draw(
     model: SVG,
-    features: Tensor | None,
+    embeddings: Tensor | None,
     seen: Tensor,
     times: Tensor,
     skips: Skips,
     share: float,
     generator: torch.Generator,
 ) -> Drawn:
-    """Draws a share of the features; with None, of the true frames' own, encoded here so that the encoder learns."""
+    """Draws a share of the embeddings; with None, of the true frames' own, encoded here so that the encoder learns."""
     b, n = len(seen), len(times)
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
     targets = seen[rows, times[columns]]
-    chosen_features = model.encode(targets)[0] if features is None else features[rows, columns]
+    sources = model.encode(targets)[0] if embeddings is None else embeddings[rows, columns]
     return Drawn(
-        frames=model.decoder(chosen_features, Skips(skips.maps, rows).gather()),
+        frames=model.decoder(sources, Skips(skips.maps, rows).gather()),
         targets=model.statistics.standardise(targets),
         rows=rows,
         times=times[columns],
