@@ -56,8 +56,23 @@ def features() -> Tensor:
     return torch.arange(B * T * 3.0).view(B, T, 3)
 
 
-def rollout(kind: str, *, feature: float = 0, reward: float = 0, logit: float = 50, picture: float = 0) -> Rollout:
-    """Right but for what is given: offsets of features, standardised rewards and frames, and the logits' size."""
+def embeddings() -> Tensor:
+    return -features()[..., :2]
+
+
+def rollout(
+    kind: str,
+    *,
+    feature: float = 0,
+    embedding: float | None = None,
+    reward: float = 0,
+    logit: float = 50,
+    picture: float = 0,
+) -> Rollout:
+    """Right but for what is given: offsets of features, embeddings, standardised rewards and frames; the logits' size.
+
+    Without an offset for them there are no embeddings beside the features.
+    """
     times = torch.tensor(TIMES[kind])
     n = len(times)
     rows = torch.arange(B).repeat_interleave(n)
@@ -65,6 +80,7 @@ def rollout(kind: str, *, feature: float = 0, reward: float = 0, logit: float = 
     return Rollout(
         times=times,
         features=features()[:, times] + feature,
+        embeddings=None if embedding is None else embeddings()[:, times] + embedding,
         rewards=(times - 2.0).expand(B, -1) + reward,
         continues=logit * (2 * batch().continues[:, times - 1] - 1),
         drawn=Drawn(frames=targets + picture, targets=targets, rows=rows, times=times.repeat(B)),
@@ -75,7 +91,7 @@ def outputs(mean: float = 0.0, latent: tuple[int, ...] = (2,), **errors: dict[st
     """Posteriors N(mean, 1) over priors N(0, 1): mean² / 2 nats an element. `errors`: of each kind of rollout."""
     zeros = torch.zeros(B, T - 1, *latent)
     made = {kind: rollout(kind, **errors.get(kind, {})) for kind in TIMES}
-    return Outputs(features(), Gaussian(zeros + mean, zeros), Gaussian(zeros, zeros), **made)
+    return Outputs(features(), embeddings(), Gaussian(zeros + mean, zeros), Gaussian(zeros, zeros), **made)
 
 
 def terms(found: Outputs, data: Batch | None = None, weights: Weights = ONES) -> dict[str, float]:
@@ -205,6 +221,21 @@ def test_features_learn_to_be_predicted_and_are_not_pulled_to_predictions() -> N
     loss.backward()
     assert found.features.grad is None or not found.features.grad.any()
     assert (found.forced.features.grad > 0).all()
+
+
+def test_embeddings_beside_the_features_have_terms_of_their_own() -> None:
+    found = outputs(
+        observed={"embedding": 2.0}, forced={"embedding": 3.0}, open_loop={"feature": 1.0, "embedding": 4.0}
+    )
+    found.embeddings.requires_grad_()
+    for kind, offset in (("observed", 2.0), ("forced", 3.0), ("open_loop", 4.0)):
+        getattr(found, kind).embeddings.requires_grad_()
+        assert terms(found)[f"{kind}/embedding"] == pytest.approx(offset**2)
+    loss, _ = elbo(found, batch(), statistics(), replace(NONE, feature=2.0))
+    assert loss.item() == pytest.approx(2 * (2.0**2 + 3.0**2 + 4.0**2 + 1.0**2), rel=1e-5)
+    loss.backward()
+    assert found.embeddings.grad is None or not found.embeddings.grad.any()
+    assert (found.observed.embeddings.grad > 0).all()
 
 
 def test_an_unknown_reconstruction_is_an_error() -> None:

@@ -13,9 +13,9 @@ from worldmodel.gaussian import Gaussian
 from worldmodel.recurrent import (
     LSTM,
     Cells,
+    Feedforward,
     GaussianPredictor,
     Layer,
-    Feedforward,
     Predictor,
     Recurrent,
     conv3x3,

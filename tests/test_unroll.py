@@ -33,8 +33,9 @@ DENSE = ModelConfig(
     head=8,
 )
 CONV = replace(DENSE, recurrence="conv", advance="bounded")
+PAIR = replace(DENSE, recurrence="pair")
 EVERY = Unrolling(context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, joint=True)
-both = pytest.mark.parametrize("config", [DENSE, CONV], ids=["dense", "conv"])
+both = pytest.mark.parametrize("config", [DENSE, CONV, PAIR], ids=["dense", "conv", "pair"])
 
 
 def make(config: ModelConfig = DENSE, *, quiet: bool = True) -> SVG:
@@ -75,8 +76,12 @@ def test_one_step_predictions_equal_stepping_by_hand(config: ModelConfig) -> Non
     model, (frames, actions) = make(config), windows()
     outputs = run(model)
     cells = posterior = prior = None
+    embeddings = [model.encode(frame)[0] for frame in frames.unbind(1)]
+    features = [model.first_feature(embeddings[0])]
     for i in range(T - 1):
-        before, after = model.encode(frames[:, i])[0], model.encode(frames[:, i + 1])[0]
+        features.append(model.features(embeddings[i], actions[:, i], embeddings[i + 1]))
+        before, after = features[i], features[i + 1]
+        close(outputs.embeddings[:, i], embeddings[i])
         z, posterior = model.posterior(after, posterior or model.posterior.initial(after))
         guess, prior = model.prior(before, prior or model.prior.initial(before))
         predicted, cells = model.predict(before, z.mean, actions[:, i], cells or model.frame_predictor.initial(before))
@@ -128,7 +133,8 @@ def test_frames_are_drawn_as_the_acting_model_draws_them(config: ModelConfig) ->
         close(model.statistics.restore(imagined[:, step]), model.decode(state))
     for rollout in (outputs.observed, outputs.forced):
         for i, picture in enumerate(pictures(rollout).unbind(1)):
-            shown = replace(start, feature=rollout.features[:, i])
+            own = outputs.embeddings[:, i + 1] if rollout is outputs.observed else None
+            shown = replace(start, feature=rollout.features[:, i], embedding=own)
             close(model.statistics.restore(picture), model.decode(shown))
 
 

@@ -14,8 +14,8 @@ class ModelConfig:
     """A member of the family; `configs/model/` holds the named ones.
 
     Attributes:
-        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (vectors of two
-            frames and the action between, and no recurrence).
+        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (features are
+            vectors of two frames and the action between, and there is no recurrence).
         backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
         M: multiplies the recurrent networks' hidden channels.

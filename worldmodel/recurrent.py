@@ -9,6 +9,7 @@ run in lower precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +137,7 @@ class Feedforward(nn.Module):
 
 def perceptron(layer: Layer, widths: list[int]) -> nn.Sequential:
     """Layers from each width to the next, each with GroupNorm and SiLU."""
-    stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in zip(widths, widths[1:], strict=False)]
+    stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in pairwise(widths)]
     return nn.Sequential(*(module for triple in stack for module in triple))
 
 
@@ -188,6 +189,6 @@ class GaussianPredictor(nn.Module):
         return Gaussian(self.mean(y).float(), 0.5 * self.log_variance(y).float()), cells
 
     def sequence(self, x: Tensor) -> tuple[Gaussian, list[Cells]]:
-        """From empty cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), and the cells at t + 1 moments."""
+        """From empty cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), the cells at t + 1 moments."""
         y, cells = self.memory.sequence(x)
         return Gaussian(over_time(self.mean, y).float(), 0.5 * over_time(self.log_variance, y).float()), cells

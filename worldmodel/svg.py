@@ -196,6 +196,7 @@ class SVG(nn.Module):
         """Goes on to a frame that was seen: action (b, a), frame (b, c, height, width) uint8; z from the posterior."""
         if len(frame) != len(state):
             raise DataError(f"{len(frame)} frames for {len(state)} rows of state: give one for each")
+        self._check_actions(action, len(state))
         embedding, maps = self.encode(frame)
         feature = self.features(self.embedding(state), action, embedding)
         z, posterior = self.posterior(feature, state.posterior)
@@ -242,13 +243,16 @@ class SVG(nn.Module):
 
     def inputs(self, feature: Tensor, z: Tensor, action: Tensor) -> Tensor:
         """What the frame predictor sees, side by side: an action is tiled over a map's positions."""
-        if action.shape != (len(feature), self.spec.action_size):
-            raise ConfigError(
-                f"actions are {tuple(action.shape)}: this model was trained on {self.spec.env} "
-                f"and takes ({len(feature)}, {self.spec.action_size})"
-            )
+        self._check_actions(action, len(feature))
         tiled = action.view(*action.shape, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
         return torch.cat([feature, z, tiled.to(feature.dtype)], 1)
+
+    def _check_actions(self, action: Tensor, b: int) -> None:
+        if action.shape != (b, self.spec.action_size):
+            raise ConfigError(
+                f"actions are {tuple(action.shape)}: this model was trained on {self.spec.env} "
+                f"and takes ({b}, {self.spec.action_size})"
+            )
 
     def _kept(self, frame: Tensor) -> Tensor | None:
         return self.statistics.standardise(frame) if self.feedback is feed_pixels else None
