@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +80,7 @@ def test_a_model_counted_by_hand() -> None:
     expected = {
         # 3x3 kernels without bias at four positions, a normalisation, 8 to the feature
         "encoder": {"parameters": 3 * 8 * 9 + 2 * 8 + (8 * 4 + 4), "multiply_adds": 4 * 3 * 8 * 9 + 8 * 4},
+        "features": {"parameters": 0, "multiply_adds": 0},  # the embedding itself
         "decoder": {"parameters": (4 * 8 + 8) + (8 * 3 * 9 + 3), "multiply_adds": 4 * 8 + 4 * 8 * 3 * 9},
         # feature 4, latent 2 and action 1 to 8; back to a feature
         "frame_predictor": {"parameters": (7 * 8 + 8) + lstm + (8 * 4 + 4), "multiply_adds": 7 * 8 + lstm_work + 8 * 4},
@@ -89,6 +91,14 @@ def test_a_model_counted_by_hand() -> None:
         "total without heads": {"parameters": 2411, "multiply_adds": 3544},
     }
     assert summarise(TINY, 1, (2, 2)) == expected
+
+
+def test_features_of_two_frames_counted_by_hand() -> None:
+    """Two embeddings of 4 and an action to 8 (the hidden width), 8, 4; and from 4 to 8, 4 back."""
+    found = summarise(replace(TINY, recurrence="pair"), 1, (2, 2))["features"]
+    up, down = [9 * 8, 8 * 8, 8 * 4], [4 * 8, 8 * 4]
+    others = (8 + 8 + 4) + (8 + 4) + 3 * 2 * 8  # biases, and three normalisations
+    assert found == {"parameters": sum(up + down) + others, "multiply_adds": sum(up + down)}
 
 
 def test_the_table_is_in_millions() -> None:

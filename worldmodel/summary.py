@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import hydra
@@ -18,7 +19,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 
-PARTS = ("encoder", "decoder", "frame_predictor", "posterior", "prior")
+PARTS = ("encoder", "features", "decoder", "frame_predictor", "posterior", "prior")
 HEADS = ("reward", "continuation")
 
 
@@ -63,24 +64,27 @@ def parameters(module: torch.nn.Module) -> int:
 def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> dict[str, int]:
     """Of each part, for one frame of one row."""
 
-    def count(name: str, *inputs: Any) -> tuple[int, Any]:
+    def count(part: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
         with FlopCounterMode(display=False) as counter:
-            output = model.get_submodule(name)(*inputs)
+            output = part(*inputs)
         return counter.get_total_flops() // 2, output
 
     frame = torch.zeros(1, 3, *frame_size, device="meta")
     action = torch.zeros(1, action_size, device="meta")
     work: dict[str, int] = {}
-    work["encoder"], (feature, skips) = count("encoder", frame)
+    work["encoder"], (embedding, skips) = count(model.encoder, frame)
+    up, feature = count(model.features, embedding, action, embedding)
+    down, _ = count(model.features.embedding, feature)
+    work["features"] = up + down
     for name, part in (("posterior", model.posterior), ("prior", model.prior)):
-        work[name], _ = count(name, feature, part.initial(feature))
+        work[name], _ = count(part, feature, part.initial(feature))
     z = torch.zeros(1, *model.noise_shape, device="meta")
     tiled: Tensor = action.view(1, -1, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
     x = torch.cat([feature, z, tiled], 1)
-    work["frame_predictor"], _ = count("frame_predictor", x, model.frame_predictor.initial(x))
-    work["decoder"], _ = count("decoder", feature, skips)
-    for name in HEADS:
-        work[name], _ = count(name, feature, action, feature)
+    work["frame_predictor"], _ = count(model.frame_predictor, x, model.frame_predictor.initial(x))
+    work["decoder"], _ = count(model.decoder, embedding, skips)
+    for name, head in (("reward", model.reward), ("continuation", model.continuation)):
+        work[name], _ = count(head, feature, action, feature)
     return work
 
 
