@@ -46,9 +46,7 @@ CONFIG = TrainConfig(
     window=6,
     learning_rate=1e-2,
     clip=10.0,
-    unrolling=Unrolling(
-        context=2, open_loop=3, stride=2, draw_observed=0.5, draw_forced=0.5, draw_open_loop=0.5, joint=True
-    ),
+    unrolling=Unrolling(context=2, open_loop=3, stride=2, draw_observed=0.5, draw_forced=0.5, draw_open_loop=0.5),
     weights=Weights("l2", beta=1e-3, observed=1, forced=1, open_loop=1, feature=1, reward=1, continuation=1),
 )
 

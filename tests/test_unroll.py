@@ -34,7 +34,7 @@ DENSE = ModelConfig(
 )
 CONV = replace(DENSE, recurrence="conv", advance="bounded")
 PAIR = replace(DENSE, recurrence="pair")
-EVERY = Unrolling(context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0, joint=True)
+EVERY = Unrolling(context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0)
 both = pytest.mark.parametrize("config", [DENSE, CONV, PAIR], ids=["dense", "conv", "pair"])
 
 
@@ -197,36 +197,6 @@ def test_what_is_not_to_be_drawn_is_not() -> None:
     assert outputs.forced.drawn is None and outputs.open_loop.drawn is None
 
 
-@both
-def test_unless_joint_the_encoder_learns_from_drawing_seen_frames_alone(config: ModelConfig) -> None:
-    model, (frames, actions) = make(replace(config, skips=False)), windows()
-
-    def gradient(how: Unrolling, kind: str, drawn: bool) -> Tensor:
-        model.zero_grad(set_to_none=True)
-        rollout = getattr(unroll(model, frames, actions, how, torch.Generator().manual_seed(0)), kind)
-        (rollout.drawn.frames if drawn else rollout.features).square().sum().backward()
-        found = [weight.grad for weight in model.encoder.parameters()]
-        return torch.cat([torch.zeros(1) if grad is None else grad.flatten() for grad in found])
-
-    alone = replace(EVERY, joint=False)
-    for kind, drawn in (("forced", False), ("forced", True), ("open_loop", False), ("open_loop", True)):
-        assert gradient(EVERY, kind, drawn).any()
-        assert not gradient(alone, kind, drawn).any()
-    expected = gradient(EVERY, "observed", True)
-    found = gradient(alone, "observed", True)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
-
-
-@both
-def test_joint_or_not_the_outputs_are_the_same(config: ModelConfig) -> None:
-    model = make(config)
-    joint, alone = run(model), run(model, replace(EVERY, joint=False))
-    for kind in ("observed", "forced", "open_loop"):
-        for name in ("features", "rewards", "continues"):
-            close(getattr(getattr(alone, kind), name), getattr(getattr(joint, kind), name))
-        close(getattr(alone, kind).drawn.frames, getattr(joint, kind).drawn.frames)
-
-
 def test_randomness_is_the_generators() -> None:
     model, how = make(quiet=False), replace(EVERY, draw_observed=0.3)
     first, again, other = (run(model, how, seed=seed) for seed in (0, 0, 1))
@@ -253,8 +223,6 @@ def test_windows_that_the_context_fills_are_an_error() -> None:
         ({"stride": 0}, r"stride 0"),
         ({"open_loop": -1}, r"open_loop -1.* and open_loop >= 0"),
         ({"draw_forced": -0.1}, r"train\.unrolling\.draw_forced is -0\.1: set a share in \[0, 1\]"),
-        ({"joint": 1}, r"train\.unrolling\.joint is 1: set true or false"),
-        ({"joint": False, "draw_observed": 0.0}, r"the encoder would learn nothing"),
     ],
 )
 def test_settings_out_of_range_are_errors(changes: dict[str, float], message: str) -> None:

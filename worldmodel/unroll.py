@@ -24,8 +24,6 @@ class Unrolling:
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
         draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
             random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
-        joint: whether the encoder learns from everything that is predicted (the papers), or, if not, from drawing seen
-            frames alone: it then meets only the frames that are drawn, and every update costs a good deal less.
     """
 
     context: int
@@ -34,7 +32,6 @@ class Unrolling:
     draw_observed: float
     draw_forced: float
     draw_open_loop: float
-    joint: bool
 
     def __post_init__(self) -> None:
         if self.context < 1 or self.stride < 1 or self.open_loop < 0:
@@ -45,10 +42,6 @@ class Unrolling:
         for name in ("draw_observed", "draw_forced", "draw_open_loop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")
-        if type(self.joint) is not bool:
-            raise ConfigError(f"train.unrolling.joint is {self.joint!r}: set true or false")
-        if not self.joint and not self.draw_observed:
-            raise ConfigError("train.unrolling.joint is false and draw_observed 0: the encoder would learn nothing")
 
 
 @dataclass(frozen=True)
@@ -115,8 +108,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     b, t = frames.shape[:2]
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
-    with torch.set_grad_enabled(how.joint and torch.is_grad_enabled()):
-        flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
+    flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
     embeddings = flat.view(b, t, *flat.shape[1:])
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
     features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
@@ -136,7 +128,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         flat_actions = actions[:, times - 1].flatten(0, 1)
         flat_implied = model.features.embedding(flat_after)
         implied = flat_implied.view(b, n, *embeddings.shape[2:])
-        source = implied if not observed else embeddings[:, times] if how.joint else None
+        source = embeddings[:, times] if observed else implied
         return Rollout(
             times=times,
             features=after,
@@ -190,26 +182,14 @@ def _imagine(
 
 
 def _draw(
-    model: SVG,
-    embeddings: Tensor | None,
-    seen: Tensor,
-    times: Tensor,
-    skips: Skips,
-    share: float,
-    generator: torch.Generator,
+    model: SVG, embeddings: Tensor, seen: Tensor, times: Tensor, skips: Skips, share: float, generator: torch.Generator
 ) -> Drawn:
-    """Draws a share of the embeddings; with None, of the true frames' own, encoded here so that the encoder learns."""
-    b, n = len(seen), len(times)
+    b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
-    targets = seen[rows, times[columns]]
-    sources = model.encode(targets)[0] if embeddings is None else embeddings[rows, columns]
-    return Drawn(
-        frames=model.decoder(sources, Skips(skips.maps, rows).gather()),
-        targets=model.statistics.standardise(targets),
-        rows=rows,
-        times=times[columns],
-    )
+    frames = model.decoder(embeddings[rows, columns], Skips(skips.maps, rows).gather())
+    targets = model.statistics.standardise(seen[rows, times[columns]])
+    return Drawn(frames=frames, targets=targets, rows=rows, times=times[columns])
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
