@@ -17,7 +17,9 @@ from worldmodel.svg import SVG
 
 SPEC = EnvSpec("cartpole", "swingup", "box", 2, (-1.0, -1.0), (1.0, 1.0), 8, 1000, (16, 24))
 DENSE = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1,
     M=1,
@@ -31,7 +33,7 @@ DENSE = ModelConfig(
     skips=False,
     head=8,
 )
-CONV = replace(DENSE, recurrence="conv", advance="bounded", skips=True)
+CONV = replace(DENSE, layer="conv", advance="bounded", skips=True)
 KINDS = pytest.mark.parametrize("config", [DENSE, CONV], ids=["dense", "conv"])
 
 
@@ -100,9 +102,11 @@ def test_features_are_vectors_or_maps_and_so_is_the_noise() -> None:
         assert z.mean.shape == (2, *model.noise_shape)
 
 
-@pytest.mark.parametrize("recurrence", ["dense", "conv", "pair"])
-def test_a_new_residual_model_predicts_that_nothing_moves(recurrence: Any) -> None:
-    model = build(replace(DENSE, recurrence=recurrence), SPEC)
+@pytest.mark.parametrize("layer", ["dense", "conv"])
+@pytest.mark.parametrize("features", ["frame", "pair"])
+@pytest.mark.parametrize("recurrence", ["lstm", "none"])
+def test_a_new_residual_model_predicts_that_nothing_moves(layer: Any, features: Any, recurrence: Any) -> None:
+    model = build(replace(DENSE, layer=layer, features=features, recurrence=recurrence), SPEC)
     state = model.initial(frames()[:, None], torch.zeros(2, 0, 2))
     noise = torch.randn(2, *model.noise_shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(model.imagine(state, torch.ones(2, 2), noise=noise).state.feature, state.feature)
@@ -111,9 +115,9 @@ def test_a_new_residual_model_predicts_that_nothing_moves(recurrence: Any) -> No
     torch.testing.assert_close(state.embedding.flatten(1).square().mean(1), torch.ones(2), atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("recurrence", ["dense", "conv"])
-def test_bounded_features_stay_within_one(recurrence: Any) -> None:
-    model = build(replace(DENSE, recurrence=recurrence, advance="bounded"), SPEC)
+@pytest.mark.parametrize("layer", ["dense", "conv"])
+def test_bounded_features_stay_within_one(layer: Any) -> None:
+    model = build(replace(DENSE, layer=layer, advance="bounded"), SPEC)
     for part in (model.encoder.output, model.frame_predictor.output):
         for parameter in part.parameters():
             nn.init.constant_(parameter, 3.0)
@@ -151,9 +155,11 @@ def test_an_unknown_feedback_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "mend"),
     [
-        ("recurrence", "gru", "dense, conv, pair"),
+        ("layer", "conv5", "dense, conv"),
+        ("recurrence", "gru", "lstm, none"),
+        ("recurrence", "", "lstm, none"),
+        ("features", "triple", "frame, pair"),
         ("advance", "linear", "residual, bounded"),
-        ("recurrence", "", "dense, conv, pair"),
     ],
 )
 def test_an_unknown_choice_is_an_error(key: str, value: str, mend: str) -> None:
@@ -175,10 +181,15 @@ def test_stages_of_nothing_are_an_error(stages: tuple[tuple[int, int], ...]) -> 
         replace(DENSE, stages=stages)
 
 
-@pytest.mark.parametrize("changes", [{"skips": True}, {"recurrence": "conv", "advance": "bounded"}])
+@pytest.mark.parametrize("changes", [{"skips": True}, {"layer": "conv", "advance": "bounded"}])
 def test_the_light_backbone_has_no_maps_to_give(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"the light backbone has no maps for .*: set model\.backbone=vgg"):
         replace(DENSE, backbone="light", **changes)
+
+
+def test_features_of_a_pair_are_not_bounded() -> None:
+    with pytest.raises(ConfigError, match=r"no bounds .*: set model\.advance=residual, or model\.features=frame"):
+        replace(CONV, features="pair")
 
 
 def test_stages_from_yaml_become_tuples() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from worldmodel.features import FrameFeatures, PairFeatures
+from worldmodel.recurrent import Layer, conv3x3, dense
+
+KINDS = pytest.mark.parametrize(("layer", "space"), [(dense, ()), (conv3x3, (3, 2))], ids=["vectors", "maps"])
 
 
 def randn(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def pair() -> PairFeatures:
+def pair(layer: Layer) -> PairFeatures:
     torch.manual_seed(0)
-    return PairFeatures(embedding=4, action_size=2, feature=5, hidden=8)
+    return PairFeatures(layer, embedding=4, action_size=2, feature=5, hidden=8)
 
 
 def differ(a: Tensor, b: Tensor) -> bool:
@@ -27,18 +31,22 @@ def test_a_frame_s_feature_is_its_embedding() -> None:
         assert FrameFeatures().embedding(x) is x
 
 
-def test_a_pair_s_feature_knows_both_frames_and_the_action() -> None:
-    features, before, action, after = pair(), randn(3, 4, seed=0), randn(3, 2, seed=1), randn(3, 4, seed=2)
+@KINDS
+def test_a_pair_s_feature_knows_both_frames_and_the_action(layer: Layer, space: tuple[int, ...]) -> None:
+    features, action = pair(layer), randn(3, 2, seed=1)
+    before, after = randn(3, 4, *space, seed=0), randn(3, 4, *space, seed=2)
     found = features(before, action, after)
-    assert found.shape == (3, 5) and features.embedding(found).shape == (3, 4)
+    assert found.shape == (3, 5, *space) and features.embedding(found).shape == (3, 4, *space)
     assert differ(features(before + 1, action, after), found)
     assert differ(features(before, action + 1, after), found)
     assert differ(features(before, action, after + 1), found)
     torch.testing.assert_close(features(before[:1], action[:1], after[:1]), found[:1])  # rows are apart
 
 
-def test_both_ways_end_in_float32_under_autocast() -> None:
-    features, before, action, after = pair(), randn(3, 4, seed=0), randn(3, 2, seed=1), randn(3, 4, seed=2)
+@KINDS
+def test_both_ways_end_in_float32_under_autocast(layer: Layer, space: tuple[int, ...]) -> None:
+    features, action = pair(layer), randn(3, 2, seed=1)
+    before, after = randn(3, 4, *space, seed=0), randn(3, 4, *space, seed=2)
     exact = features(before, action, after)
     with torch.autocast("cpu", torch.bfloat16):
         low = features(before, action, after)

@@ -79,7 +79,16 @@ def tiny() -> SVG:
     torch.manual_seed(0)
     sizes = {"patch": 1, "feature": 8, "hidden": 8, "layers": 1, "latent": 2, "head": 8}
     config = ModelConfig(
-        recurrence="dense", backbone="vgg", K=1, M=1, stages=((8, 1),), advance="residual", skips=False, **sizes
+        layer="dense",
+        recurrence="lstm",
+        features="frame",
+        backbone="vgg",
+        K=1,
+        M=1,
+        stages=((8, 1),),
+        advance="residual",
+        skips=False,
+        **sizes,
     )
     return build(config, SPEC)
 

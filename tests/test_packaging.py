@@ -60,7 +60,7 @@ def test_the_wheel_works_on_its_own(wheel: zipfile.ZipFile, tmp_path: Path) -> N
     environment = os.environ | {"PYTHONPATH": str(site)}
     outcome = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert outcome.returncode == 0, outcome.stderr
-    assert "recurrence: dense" in outcome.stdout
+    assert "layer: dense" in outcome.stdout
     code = (
         "import worldmodel.origin as o; o.check_origin(); print([str(p) for n in o.PACKAGES for p in o.locations(n)])"
     )

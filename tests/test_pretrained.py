@@ -20,7 +20,9 @@ from worldmodel.svg import SVG, channels_last
 
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 4, 0, (16, 16))
 DENSE = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1.0,
     M=1.0,
@@ -34,7 +36,7 @@ DENSE = ModelConfig(
     skips=False,
     head=8,
 )
-CONV = replace(DENSE, recurrence="conv", advance="bounded", skips=True)
+CONV = replace(DENSE, layer="conv", advance="bounded", skips=True)
 
 
 def trained(config: ModelConfig = DENSE, seed: int = 0, feedback: str = "features") -> SVG:

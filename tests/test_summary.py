@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # One stage of one block on frames of 2x2, which a dense network sees as 1x1. Hidden widths are 8.
 TINY = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1,
     M=1,
@@ -95,7 +97,7 @@ def test_a_model_counted_by_hand() -> None:
 
 def test_features_of_two_frames_counted_by_hand() -> None:
     """Two embeddings of 4 and an action to 8 (the hidden width), 8, 4; and from 4 to 8, 4 back."""
-    found = summarise(replace(TINY, recurrence="pair"), 1, (2, 2))["features"]
+    found = summarise(replace(TINY, recurrence="none", features="pair"), 1, (2, 2))["features"]
     up, down = [9 * 8, 8 * 8, 8 * 4], [4 * 8, 8 * 4]
     others = (8 + 8 + 4) + (8 + 4) + 3 * 2 * 8  # biases, and three normalisations
     assert found == {"parameters": sum(up + down) + others, "multiply_adds": sum(up + down)}

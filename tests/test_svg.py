@@ -18,7 +18,9 @@ from worldmodel.svg import SVG, bounded, channels_last, residual
 
 SPEC = EnvSpec("cartpole", "swingup", "box", 2, (-1.0, -1.0), (1.0, 1.0), 8, 1000, (16, 16))
 DENSE = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1,
     M=1,
@@ -32,11 +34,14 @@ DENSE = ModelConfig(
     skips=True,
     head=8,
 )
-CONV = replace(DENSE, recurrence="conv", advance="bounded")
+CONV = replace(DENSE, layer="conv", advance="bounded")
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # batches of other sizes round otherwise
 LIGHT = replace(DENSE, backbone="light", skips=False)
-PAIR = replace(LIGHT, recurrence="pair")
-KINDS = pytest.mark.parametrize("config", [DENSE, CONV, LIGHT, PAIR], ids=["dense", "conv", "light", "pair"])
+PAIR = replace(LIGHT, recurrence="none", features="pair")
+MAP_PAIR = replace(CONV, features="pair", advance="residual")
+KINDS = pytest.mark.parametrize(
+    "config", [DENSE, CONV, LIGHT, PAIR, MAP_PAIR], ids=["dense", "conv", "light", "pair", "map-pair"]
+)
 RECURRENT = pytest.mark.parametrize("config", [DENSE, CONV, LIGHT], ids=["dense", "conv", "light"])
 
 
@@ -294,12 +299,12 @@ def test_heads_read_the_transition_and_give_rewards_and_probabilities(config: Mo
 @pytest.mark.parametrize("b", [1, 3])
 def test_any_batch_and_frame_size(config: ModelConfig, size: tuple[int, int], b: int) -> None:
     model = make(config, size=size)
-    space = (size[0] // 4, size[1] // 4) if config.recurrence == "conv" else ()
+    space = (size[0] // 4, size[1] // 4) if config.layer == "conv" else ()
     assert model.noise_shape == (3, *space)
     prediction = model.imagine(model.initial(*context(b, 2, size)), torch.ones(b, 2))
     state = prediction.state
     assert len(state) == b and state.feature.shape == (b, 6, *space)
-    if config.recurrence != "pair":
+    if config.recurrence != "none":
         assert state.prior[0][0].shape == state.frame_predictor[1][1].shape == (b, 8, *space)
     skips = [(b, 8, *size), (b, 8, size[0] // 2, size[1] // 2)] if config.skips else []
     assert [tensor.shape for tensor in state.skips.gather()] == skips

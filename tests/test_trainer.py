@@ -27,7 +27,9 @@ from worldmodel.unroll import Unrolling
 
 SPEC = EnvSpec("line", "reach", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 MODEL = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1.0,
     M=1.0,

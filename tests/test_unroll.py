@@ -18,7 +18,9 @@ from worldmodel.unroll import Outputs, Rollout, Unrolling, unroll
 B, T = 3, 7
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 1, 0, (16, 16))
 DENSE = ModelConfig(
-    recurrence="dense",
+    layer="dense",
+    recurrence="lstm",
+    features="frame",
     backbone="vgg",
     K=1.0,
     M=1.0,
@@ -32,10 +34,11 @@ DENSE = ModelConfig(
     skips=True,
     head=8,
 )
-CONV = replace(DENSE, recurrence="conv", advance="bounded")
-PAIR = replace(DENSE, recurrence="pair")
+CONV = replace(DENSE, layer="conv", advance="bounded")
+PAIR = replace(DENSE, recurrence="none", features="pair")
 EVERY = Unrolling(context=2, open_loop=3, stride=2, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0)
-both = pytest.mark.parametrize("config", [DENSE, CONV, PAIR], ids=["dense", "conv", "pair"])
+MAP_PAIR = replace(CONV, features="pair", advance="residual")
+both = pytest.mark.parametrize("config", [DENSE, CONV, PAIR, MAP_PAIR], ids=["dense", "conv", "pair", "map-pair"])
 
 
 def make(config: ModelConfig = DENSE, *, quiet: bool = True) -> SVG:

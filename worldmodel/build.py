@@ -40,7 +40,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
     stages = [(scaled(channels, config.K), blocks) for channels, blocks in config.stages]
     last = stages[-1][0]
     hidden = scaled(config.hidden, config.M)
-    conv = config.recurrence == "conv"
+    conv = config.layer == "conv"
     layer = conv3x3 if conv else dense
 
     if conv:
@@ -73,11 +73,11 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
             hidden=scaled(2 * config.feature, config.K),
         )
     features: FrameFeatures | PairFeatures = FrameFeatures()
-    if config.recurrence == "pair":
+    if config.features == "pair":
         features = PairFeatures(
-            embedding=config.feature, action_size=spec.action_size, feature=config.feature, hidden=hidden
+            layer, embedding=config.feature, action_size=spec.action_size, feature=config.feature, hidden=hidden
         )
-    memory = Feedforward if config.recurrence == "pair" else Recurrent
+    memory = Feedforward if config.recurrence == "none" else Recurrent
 
     def gaussian() -> GaussianPredictor:
         seen = memory(layer, inputs=config.feature, hidden=hidden, layers=1)

@@ -14,8 +14,9 @@ class ModelConfig:
     """A member of the family; `configs/model/` holds the named ones.
 
     Attributes:
-        recurrence: ``dense`` (SVG: features are vectors), ``conv`` (SVG′: features are maps) or ``pair`` (features are
-            vectors of two frames and the action between, and there is no recurrence).
+        layer: of what the dynamics is made: ``dense`` (SVG: features are vectors) or ``conv`` (SVG′: they are maps).
+        recurrence: ``lstm``, or ``none`` for features that tell all there is to know.
+        features: of a ``frame`` (the papers') or of a ``pair`` of frames and the action between, to plan in.
         backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
         M: multiplies the recurrent networks' hidden channels.
@@ -30,7 +31,9 @@ class ModelConfig:
         head: hidden width of the reward and continuation heads.
     """
 
-    recurrence: Literal["dense", "conv", "pair"]
+    layer: Literal["dense", "conv"]
+    recurrence: Literal["lstm", "none"]
+    features: Literal["frame", "pair"]
     backbone: Literal["vgg", "light"]
     K: float
     M: float
@@ -48,13 +51,20 @@ class ModelConfig:
         # YAML and JSON give lists
         object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
         choices = {
-            "recurrence": ("dense", "conv", "pair"),
+            "layer": ("dense", "conv"),
+            "recurrence": ("lstm", "none"),
+            "features": ("frame", "pair"),
             "backbone": ("vgg", "light"),
             "advance": ("residual", "bounded"),
         }
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ConfigError(f"model.{key} is {getattr(self, key)!r}: set one of {', '.join(allowed)}")
+        if self.features == "pair" and self.advance == "bounded":
+            raise ConfigError(
+                "features of a pair of frames have no bounds to keep a predicted one in: set model.advance=residual, "
+                "or model.features=frame"
+            )
         for key in ("patch", "feature", "hidden", "layers", "latent", "head"):
             value = getattr(self, key)
             if type(value) is not int or value < 1:
@@ -65,10 +75,10 @@ class ModelConfig:
                 raise ConfigError(f"model.{key} is {value!r}: set a finite number > 0")
         if not self.stages or min(map(min, self.stages)) < 1:
             raise ConfigError(f"model.stages is {self.stages}: give one (channels, blocks) or more, each >= 1")
-        if self.backbone == "light" and (self.recurrence == "conv" or self.skips):
+        if self.backbone == "light" and (self.layer == "conv" or self.skips):
             raise ConfigError(
-                f"the light backbone has no maps for recurrence {self.recurrence!r} with skips {self.skips}: "
-                "set model.backbone=vgg, or recurrence=dense or pair and skips=false"
+                f"the light backbone has no maps for layer {self.layer!r} with skips {self.skips}: "
+                "set model.backbone=vgg, or model.layer=dense and model.skips=false"
             )
 
     @classmethod

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.encoder import in_float32
-from worldmodel.recurrent import dense, perceptron
+from worldmodel.recurrent import Layer, perceptron, tiled
 
 
 class FrameFeatures(nn.Module):
@@ -28,21 +28,22 @@ class PairFeatures(nn.Module):
     velocities. So the dynamics has features of its own, and a frame is drawn by way of the embedding they imply.
 
     Args:
-        embedding, action_size, feature: lengths of the vectors.
-        hidden: width of the layers between.
+        layer: what the networks are made of.
+        embedding, action_size, feature: channels of each.
+        hidden: channels between.
     """
 
-    def __init__(self, *, embedding: int, action_size: int, feature: int, hidden: int) -> None:
+    def __init__(self, layer: Layer, *, embedding: int, action_size: int, feature: int, hidden: int) -> None:
         super().__init__()
         inputs = 2 * embedding + action_size
-        self.up = nn.Sequential(perceptron(dense, [inputs, hidden, hidden]), nn.Linear(hidden, feature))
-        self.down = nn.Sequential(perceptron(dense, [feature, hidden]), nn.Linear(hidden, embedding))
+        self.up = nn.Sequential(perceptron(layer, [inputs, hidden, hidden]), layer(hidden, feature))
+        self.down = nn.Sequential(perceptron(layer, [feature, hidden]), layer(hidden, embedding))
 
     def forward(self, before: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
-        """Embeddings of two frames (b, e) and the action (b, a) that led from one to the other to (b, c), float32."""
-        x = torch.cat([embedding, embedding - before, action.to(embedding.dtype)], 1)
+        """Embeddings of two frames (b, e, ...) and the action (b, a) that led from one to the other to (b, c, ...)."""
+        x = torch.cat([embedding, embedding - before, tiled(action, embedding)], 1)
         return in_float32(self.up[-1], self.up[0](x))
 
     def embedding(self, feature: Tensor) -> Tensor:
-        """Features (b, c) to the embeddings (b, e) of their second frames, float32."""
+        """Features (b, c, ...) to the embeddings (b, e, ...) of their second frames, float32."""
         return in_float32(self.down[-1], self.down[0](feature))

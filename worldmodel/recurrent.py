@@ -33,6 +33,12 @@ def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
+def tiled(vector: Tensor, like: Tensor) -> Tensor:
+    """A vector (b, a) at every position of a map `like` (b, c, ...), of its type; itself beside vectors."""
+    b, a = vector.shape
+    return vector.to(like.dtype).view(b, a, *[1] * (like.dim() - 2)).expand(b, a, *like.shape[2:])
+
+
 class LSTM(nn.Module):
     """A stack of LSTM cells, dense or convolutional (Shi et al. 2015, without peepholes).
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.build import build
@@ -79,8 +78,7 @@ def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> 
     for name, part in (("posterior", model.posterior), ("prior", model.prior)):
         work[name], _ = count(part, feature, part.initial(feature))
     z = torch.zeros(1, *model.noise_shape, device="meta")
-    tiled: Tensor = action.view(1, -1, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
-    x = torch.cat([feature, z, tiled], 1)
+    x = model.inputs(feature, z, action)
     work["frame_predictor"], _ = count(model.frame_predictor, x, model.frame_predictor.initial(x))
     work["decoder"], _ = count(model.decoder, embedding, skips)
     for name, head in (("reward", model.reward), ("continuation", model.continuation)):

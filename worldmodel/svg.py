@@ -15,7 +15,7 @@ from worldmodel.encoder import Encoder, LightEncoder
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.heads import Head, Statistics
-from worldmodel.recurrent import Cells, GaussianPredictor, Predictor
+from worldmodel.recurrent import Cells, GaussianPredictor, Predictor, tiled
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
 
@@ -244,8 +244,7 @@ class SVG(nn.Module):
     def inputs(self, feature: Tensor, z: Tensor, action: Tensor) -> Tensor:
         """What the frame predictor sees, side by side: an action is tiled over a map's positions."""
         self._check_actions(action, len(feature))
-        tiled = action.view(*action.shape, *[1] * (feature.dim() - 2)).expand(-1, -1, *feature.shape[2:])
-        return torch.cat([feature, z, tiled.to(feature.dtype)], 1)
+        return torch.cat([feature, z, tiled(action, feature)], 1)
 
     def _check_actions(self, action: Tensor, b: int) -> None:
         if action.shape != (b, self.spec.action_size):
