@@ -24,8 +24,11 @@ def test_the_commands_are_found() -> None:
 def test_every_command_and_its_settings_exist(command: str) -> None:
     _, _, module, *overrides = shlex.split(command)
     assert find_spec(module) is not None
+    config = CONFIGS[module]
+    if overrides[:1] == ["--config-name"]:
+        _, config, *overrides = overrides
     with initialize_config_module("configs", version_base="1.3"):
-        compose(CONFIGS[module], overrides=[*overrides, "run=unused"] if module != "worldmodel.summary" else overrides)
+        compose(config, overrides=[*overrides, "run=unused"] if module != "worldmodel.summary" else overrides)
 
 
 def test_every_target_of_make_exists() -> None:
