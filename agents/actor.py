@@ -19,8 +19,8 @@ class Actor(Protocol):
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The next action (a,); `exploration` is what `explored` says, everything random from the generator."""
 
-    def observe(self, action: np.ndarray, frame: np.ndarray) -> None:
-        """`action` (a,) was executed and led to `frame`."""
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
+        """`action` (a,) was executed and led to `frame`; everything random from the generator."""
 
 
 class RandomActor:
@@ -36,7 +36,7 @@ class RandomActor:
         """A uniformly random action (a,); it cannot explore any more than that."""
         return random_action(self._spec, generator)
 
-    def observe(self, action: np.ndarray, frame: np.ndarray) -> None:
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Nothing to remember."""
 
 

@@ -42,7 +42,7 @@ def play_episode(
         rewards.append(float(reward))
         if terminated or truncated:
             break
-        actor.observe(action, frame)
+        actor.observe(action, frame, generator)
     return Episode(
         frames=np.stack(frames),
         actions=np.stack(actions),

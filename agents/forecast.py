@@ -74,7 +74,7 @@ def _decide(agent: PlanningAgent, episode: Episode) -> Iterator[None]:
     generator = torch.Generator().manual_seed(0)
     for action, frame in islice(zip(episode.actions, episode.frames[1:], strict=True), REPEATS + 1):
         agent.act(generator)
-        agent.observe(action, frame)
+        agent.observe(action, frame, generator)
         yield
 
 

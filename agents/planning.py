@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from agents.actor import explored
 from agents.planners.planner import Plan, Planner
-from worldmodel.errors import WorldModelError
+from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
+LATENTS = ("mean", "sample")
 
-def imagined_return(model: WorldModel, state: State, candidates: Tensor) -> Tensor:
-    """Returns (n,) of candidates (n, h, a) imagined from `state`, one row, taking the mean of every latent.
+Latents = Callable[[int], Tensor | None]
+"""Noise for the z of so many rows (b, *noise_shape), or None for its mean."""
+
+
+def means(rows: int) -> None:
+    """The mean of every z."""
+    return None
+
+
+def samples(model: WorldModel, generator: torch.Generator) -> Latents:
+    """A z of each row's own, drawn where the generator lives."""
+
+    def draw(rows: int) -> Tensor:
+        noise = torch.randn(rows, *model.noise_shape, generator=generator, device=generator.device)
+        return noise.to(model.device)
+
+    return draw
+
+
+def imagined_return(model: WorldModel, state: State, candidates: Tensor, latents: Latents) -> Tensor:
+    """Returns (n,) of candidates (n, h, a) imagined from `state`, one row, each with its own `latents`.
 
     A reward counts by the probability that the task has not terminated before it: the transition that terminates
     still earns its reward, what comes after it earns nothing.
@@ -24,7 +46,7 @@ def imagined_return(model: WorldModel, state: State, candidates: Tensor) -> Tens
     total = torch.zeros(n, device=candidates.device)
     alive = torch.ones(n, device=candidates.device)
     for step in range(h):
-        prediction = model.imagine(state, candidates[:, step], noise=None)
+        prediction = model.imagine(state, candidates[:, step], noise=latents(n))
         total = total + alive * prediction.reward
         alive = alive * prediction.continues
         state = prediction.state
@@ -37,16 +59,24 @@ class PlanningAgent:
     Each frame is filtered once, into one row of state that every candidate then starts from. With `warm_start` a
     search begins where the previous decision's ended, one step on; PlaNet itself starts afresh each time.
 
+    Args:
+        latents: ``mean`` or ``sample`` (as PlaNet): which z is taken from the posterior when filtering, and from the
+            prior in each candidate's future.
+        warm_start: whether a search begins where the last ended.
+
     Attributes:
         plan: what the last `act` found, before exploration noise; None before the first of an episode.
     """
 
-    def __init__(self, model: WorldModel, planner: Planner, *, warm_start: bool = True) -> None:
+    def __init__(self, model: WorldModel, planner: Planner, *, latents: str = "mean", warm_start: bool = True) -> None:
+        if latents not in LATENTS:
+            raise ConfigError(f"latents is {latents!r}: set one of {', '.join(LATENTS)}")
         self._model = model
         self._planner = planner
+        self._latents = latents
         self._warm_start = warm_start
         self._state: State | None = None
-        self._start: Tensor | None = None
+        self._start: Plan | None = None
         self.plan: Plan | None = None
 
     @torch.inference_mode()
@@ -68,14 +98,14 @@ class PlanningAgent:
         low = -high if spec.action_kind == "box" else torch.zeros_like(high)
 
         def score(candidates: Tensor) -> Tensor:
-            return imagined_return(self._model, state, candidates)
+            return imagined_return(self._model, state, candidates, self._drawn(generator))
 
         self.plan = self._planner.plan(score, low, high, warm_start=self._start, generator=generator)
         return explored(self.plan.actions[0].cpu().numpy().copy(), spec, generator, exploration)
 
     @torch.inference_mode()
-    def observe(self, action: np.ndarray, frame: np.ndarray) -> None:
-        """Filters the frame (H, W, 3) uint8 that the executed `action` (a,) led to, at the posterior's mean.
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
+        """Filters the frame (H, W, 3) uint8 that the executed `action` (a,) led to.
 
         Raises WorldModelError before the first `reset`, and when a shape or type does not fit the model's environment.
         """
@@ -83,10 +113,13 @@ class PlanningAgent:
         if action.shape != (spec.action_size,):
             raise WorldModelError(f"the action is {action.shape}: {spec.task} takes ({spec.action_size},)")
         taken = torch.from_numpy(np.array(action, np.float32))[None].to(self._model.device)
-        self._state = self._model.observe(state, taken, self._pixels(frame), noise=None)
+        self._state = self._model.observe(state, taken, self._pixels(frame), noise=self._drawn(generator)(1))
         # Without a plan for the step just taken there is nothing to shift: the next search starts afresh.
         self._start = self.plan.shifted() if self._warm_start and self.plan is not None else None
         self.plan = None
+
+    def _drawn(self, generator: torch.Generator) -> Latents:
+        return means if self._latents == "mean" else samples(self._model, generator)
 
     def _filtered(self) -> State:
         if self._state is None:

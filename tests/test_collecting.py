@@ -65,7 +65,7 @@ class Scripted:
         self.exploration.add(exploration)
         return self.actions[len(self.shown) - 1]
 
-    def observe(self, action: np.ndarray, frame: np.ndarray) -> None:
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         self.shown.append((action.tolist(), int(np.median(frame))))
 
 

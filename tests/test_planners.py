@@ -9,7 +9,18 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from agents.planners import CEM, CategoricalCEM, Plan, Planner, make_planner
+from agents.planners import (
+    CEM,
+    ICEM,
+    MPPI,
+    CategoricalCEM,
+    CategoricalRandomShooting,
+    Plan,
+    Planner,
+    RandomShooting,
+    make_planner,
+)
+from agents.planners.noise import coloured_noise
 from agents.planners.planner import finite_elites
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.spec import EnvSpec
@@ -22,11 +33,16 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def box_plan(planner: Planner, score, a: int = 1, *, warm_start: Tensor | None = None, seed: int = 0) -> Plan:
+def starting_at(mean: Tensor) -> Plan:
+    """A plan, already shifted, of which only the mean matters."""
+    return Plan(actions=mean, mean=mean, elites=mean[None][:0], score=0.0)
+
+
+def box_plan(planner: Planner, score, a: int = 1, *, warm_start: Plan | None = None, seed: int = 0) -> Plan:
     return planner.plan(score, -torch.ones(a), torch.ones(a), warm_start=warm_start, generator=seeded(seed))
 
 
-def one_hot_plan(planner: Planner, score, a: int, *, warm_start: Tensor | None = None, seed: int = 0) -> Plan:
+def one_hot_plan(planner: Planner, score, a: int, *, warm_start: Plan | None = None, seed: int = 0) -> Plan:
     return planner.plan(score, torch.zeros(a), torch.ones(a), warm_start=warm_start, generator=seeded(seed))
 
 
@@ -75,7 +91,7 @@ def test_cem_starts_from_a_standard_normal_or_the_warm_start() -> None:
 
     wide, planner = torch.tensor([100.0]), CEM(horizon=2, candidates=4000, iterations=1, elites=400)
     planner.plan(score, -wide, wide, warm_start=None, generator=seeded())
-    planner.plan(score, -wide, wide, warm_start=torch.tensor([[5.0], [-5.0]]), generator=seeded())
+    planner.plan(score, -wide, wide, warm_start=starting_at(torch.tensor([[5.0], [-5.0]])), generator=seeded())
     torch.testing.assert_close(seen[0].mean(0), torch.zeros(2, 1), atol=0.06, rtol=0)
     torch.testing.assert_close(seen[1].mean(0), torch.tensor([[5.0], [-5.0]]), atol=0.06, rtol=0)
     for candidates in seen:
@@ -86,13 +102,15 @@ def test_a_warm_start_at_the_answer_needs_less_search() -> None:
     target = torch.full((8, 2), 0.9)
     planner = CEM(horizon=8, candidates=32, iterations=2, elites=4)
     cold = box_plan(planner, distance_to(target), 2)
-    warm = box_plan(planner, distance_to(target), 2, warm_start=target)
+    warm = box_plan(planner, distance_to(target), 2, warm_start=starting_at(target))
     assert warm.score > cold.score / 2  # both negative
 
 
 def test_a_shifted_plan_drops_the_first_step_and_repeats_the_last() -> None:
-    plan = Plan(actions=torch.zeros(3, 1), mean=torch.tensor([[1.0], [2.0], [3.0]]), score=0.0)
-    assert plan.shifted().tolist() == [[2.0], [3.0], [3.0]]
+    steps = torch.tensor([[1.0], [2.0], [3.0]])
+    shifted = Plan(actions=-steps, mean=steps, elites=torch.stack([steps, 10 * steps]), score=4.0).shifted()
+    assert shifted.mean.tolist() == [[2.0], [3.0], [3.0]] and shifted.actions.tolist() == [[-2.0], [-3.0], [-3.0]]
+    assert shifted.elites.tolist() == [[[2.0], [3.0], [3.0]], [[20.0], [30.0], [30.0]]] and shifted.score == 4
 
 
 @pytest.mark.parametrize(("elites", "at_least"), [(20, -0.05), (180, -0.5)])  # fewer and more than are ever finite
@@ -139,6 +157,130 @@ def test_elites_are_the_best_finite_rows_with_ties_to_the_earlier() -> None:
     assert finite_elites(scores, 7).tolist() == [2, 4, 6, 0]
 
 
+@pytest.mark.parametrize("planner", [ICEM(4, 200, 12, 20), MPPI(4, 400, 12)], ids=["icem", "mppi"])
+def test_icem_and_mppi_find_the_peak(planner: Planner) -> None:
+    target = torch.tensor([[-0.8, 0.1], [0.5, 0.9], [0.0, -0.4], [0.3, 0.3]])
+    plan = box_plan(planner, distance_to(target), 2)
+    torch.testing.assert_close(plan.actions, target, atol=0.1, rtol=0)
+    assert -0.1 < plan.score <= 0
+
+
+@pytest.mark.parametrize("kind", [ICEM, MPPI, RandomShooting])
+def test_every_planner_scores_only_what_lies_within_unequal_bounds(kind: type) -> None:
+    low, high = torch.tensor([-0.5, 0.0]), torch.tensor([0.25, 2.0])
+    seen = []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return candidates.sum((1, 2))
+
+    settings = {"horizon": 2, "candidates": 400}
+    planner = kind(
+        **settings, **{"ICEM": {"iterations": 8, "elites": 40}, "MPPI": {"iterations": 8}}.get(kind.__name__, {})
+    )
+    plan = planner.plan(score, low, high, warm_start=None, generator=seeded())
+    drawn = torch.cat(seen)
+    assert (drawn >= low).all() and (drawn <= high).all()
+    torch.testing.assert_close(plan.actions, high.expand(2, 2), atol=0.3, rtol=0)
+
+
+def test_icem_executes_the_best_it_has_seen() -> None:
+    seen = []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return distance_to(torch.full((3, 1), 0.4))(candidates)
+
+    plan = box_plan(ICEM(3, 30, 4, 5), score)
+    drawn = torch.cat(seen)
+    assert torch.equal(plan.actions, drawn[distance_to(torch.full((3, 1), 0.4))(drawn).argmax()])
+
+
+def test_icem_draws_fewer_each_time_and_keeps_elites_and_the_mean() -> None:
+    seen, means = [], []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return distance_to(torch.full((3, 1), 0.4))(candidates)
+
+    planner = ICEM(3, 64, 3, 10, decay=2.0, keep=0.3, momentum=0.0)
+    first = box_plan(planner, score)
+    # 64, 32, and 20 (twice the elites, as 16 would be fewer); three elites survive; the mean joins at the end
+    assert [len(candidates) for candidates in seen] == [64, 32 + 3, 20 + 3 + 1]
+    best = [candidates[finite_elites(distance_to(torch.full((3, 1), 0.4))(candidates), 10)] for candidates in seen]
+    assert torch.equal(seen[1][32:], best[0][:3]) and torch.equal(seen[2][20:23], best[1][:3])
+    means = best[1].mean(0)
+    torch.testing.assert_close(seen[2][23], means)
+    assert torch.equal(first.elites, best[2])
+    seen.clear()
+    box_plan(planner, score, warm_start=first.shifted())
+    assert torch.equal(seen[0][64:], first.shifted().elites[:3])
+
+
+def test_icem_momentum_is_the_share_of_the_old_mean() -> None:
+    old = torch.full((2, 1), -0.5)
+    planner = ICEM(2, 100, 1, 10, momentum=0.25)
+    plan = box_plan(planner, distance_to(torch.full((2, 1), 0.5)), warm_start=starting_at(old))
+    torch.testing.assert_close(plan.mean, 0.25 * old + 0.75 * plan.elites.mean(0))
+
+
+@pytest.mark.parametrize(("temperature", "share"), [(1e-4, 1.0), (1e6, 1 / 3)])
+def test_mppi_weighs_by_return_and_the_temperature_says_how_much(temperature: float, share: float) -> None:
+    """Of three candidates the best has all the weight, or a third of it; what is not finite has none."""
+    seen = []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return torch.tensor([1.0, 3.0, torch.nan, 2.0])
+
+    plan = box_plan(MPPI(2, 4, 1, temperature=temperature), score)
+    weights = torch.tensor([(1 - share) / 2, share, 0, (1 - share) / 2])
+    torch.testing.assert_close(plan.actions, (weights[:, None, None] * seen[0]).sum(0), atol=1e-4, rtol=0)
+    assert plan.score == pytest.approx(3 * share + 3 * (1 - share) / 2, abs=1e-4)
+
+
+def test_mppi_weights_do_not_depend_on_the_scale_of_rewards() -> None:
+    plans = [box_plan(MPPI(3, 50, 3), lambda c, k=k: k * c.sum((1, 2)) + 7).actions for k in (1.0, 1024.0)]
+    torch.testing.assert_close(*plans, rtol=1e-3, atol=1e-3)
+    alike = box_plan(MPPI(3, 50, 1), lambda c: torch.ones(len(c)))  # no best: all count alike
+    assert alike.actions.isfinite().all() and alike.score == pytest.approx(1)
+
+
+def test_random_shooting_is_uniform_and_takes_the_best() -> None:
+    seen = []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return candidates[:, 0, 0]
+
+    plan = box_plan(RandomShooting(2, 4000), score)
+    assert torch.equal(plan.actions, seen[0][seen[0][:, 0, 0].argmax()])
+    assert seen[0].mean().abs() < 0.03 and seen[0].std() == pytest.approx(3**-0.5, abs=0.02)
+    chosen = one_hot_plan(CategoricalRandomShooting(2, 4000), score, 4)
+    assert chosen.actions[0].tolist() == [1, 0, 0, 0]
+    torch.testing.assert_close(seen[1].mean(0), torch.full((2, 4), 0.25), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("h", [1, 2, 7, 12])
+@pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
+def test_coloured_noise_has_unit_variance_at_every_step(h: int, beta: float) -> None:
+    noise = coloured_noise(20_000, h, 2, beta=beta, generator=seeded())
+    assert noise.shape == (20_000, h, 2)
+    torch.testing.assert_close(noise.std(0), torch.ones(h, 2), atol=0.03, rtol=0)
+    assert noise.mean(0).abs().max() < 0.03
+
+
+def test_coloured_noise_has_the_spectrum_of_its_colour() -> None:
+    for beta in (0.0, 1.0, 2.0):
+        noise = coloured_noise(2000, 64, 1, beta=beta, generator=seeded())[..., 0]
+        power = torch.fft.rfft(noise).abs().square().mean(0)[1:-1]
+        frequency = torch.fft.rfftfreq(64)[1:-1]
+        slope = torch.linalg.lstsq(
+            torch.stack([frequency.log(), torch.ones_like(frequency)], 1), power.log()[:, None]
+        ).solution[0]
+        assert slope.item() == pytest.approx(-beta, abs=0.05)
+
+
 def test_categorical_finds_the_best_sequence() -> None:
     best = torch.tensor([2, 0, 3, 3, 1])
 
@@ -172,7 +314,7 @@ def test_categorical_warm_start_counts_for_half() -> None:
 
     certain = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     planner = CategoricalCEM(horizon=2, candidates=4000, iterations=1, elites=400)
-    one_hot_plan(planner, score, 2, warm_start=certain)
+    one_hot_plan(planner, score, 2, warm_start=starting_at(certain))
     torch.testing.assert_close(seen[0].mean(0), torch.tensor([[0.75, 0.25], [0.25, 0.75]]), atol=0.03, rtol=0)
 
 
@@ -185,7 +327,17 @@ def test_categorical_nan_scores_never_enter_the_refit() -> None:
     assert plan.mean[0, 2] == plan.mean[0].min() < 0.01 < plan.mean[1, 2]
 
 
-@pytest.mark.parametrize("planner", [CEM(3, 50, 4, 5), CategoricalCEM(3, 50, 4, 5)])
+ALL = [
+    CEM(3, 50, 4, 5),
+    CategoricalCEM(3, 50, 4, 5),
+    ICEM(3, 50, 4, 5),
+    MPPI(3, 50, 4),
+    RandomShooting(3, 50),
+    CategoricalRandomShooting(3, 50),
+]
+
+
+@pytest.mark.parametrize("planner", ALL, ids=lambda planner: type(planner).__name__)
 def test_the_generator_decides_the_plan(planner: Planner) -> None:
     def plan(seed: int) -> Tensor:
         return one_hot_plan(planner, lambda candidates: -(candidates - 0.4).square().sum((1, 2)), 3, seed=seed).mean
@@ -197,7 +349,7 @@ def test_the_generator_decides_the_plan(planner: Planner) -> None:
     assert not torch.equal(first, plan(6))
 
 
-@pytest.mark.parametrize("kind", [CEM, CategoricalCEM])
+@pytest.mark.parametrize("kind", [CEM, CategoricalCEM, ICEM])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -222,25 +374,69 @@ def test_spreads_that_cannot_work_are_errors() -> None:
         CategoricalCEM(3, 10, 2, 2, smoothing=0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beta": -1}, "beta is -1: set planner.beta to a finite number >= 0"),
+        ({"decay": 0.5}, "decay is 0.5: set planner.decay to a finite number >= 1"),
+        ({"keep": 1}, r"keep is 1: set planner.keep to a share in \[0, 1\)"),
+        ({"momentum": float("nan")}, "momentum is nan"),
+        ({"initial_std": 0}, "initial_std is 0"),
+    ],
+)
+def test_icem_settings_that_cannot_work_are_errors(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ICEM(3, 10, 2, 2, **changes)
+
+
+@pytest.mark.parametrize("name", ["temperature", "initial_std", "least_std"])
+def test_mppi_settings_that_cannot_work_are_errors(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is 0: set planner.{name} to a finite number > 0"):
+        MPPI(3, 10, 2, **{name: 0})
+    with pytest.raises(ConfigError, match="candidates is 0"):
+        RandomShooting(3, 0)
+
+
 @pytest.mark.parametrize("warm_start", [torch.zeros(2, 1), torch.zeros(3, 2), torch.full((3, 1), torch.nan)])
-@pytest.mark.parametrize("planner", [CEM(3, 10, 2, 2), CategoricalCEM(3, 10, 2, 2)])
+@pytest.mark.parametrize("planner", [CEM(3, 10, 2, 2), CategoricalCEM(3, 10, 2, 2), ICEM(3, 10, 2, 2), MPPI(3, 10, 2)])
 def test_a_warm_start_that_does_not_fit_is_an_error(planner: Planner, warm_start: Tensor) -> None:
     with pytest.raises(WorldModelError, match="the warm start is"):
-        box_plan(planner, lambda candidates: candidates.sum((1, 2)), warm_start=warm_start)
+        box_plan(planner, lambda candidates: candidates.sum((1, 2)), warm_start=starting_at(warm_start))
 
 
-def test_the_shipped_config_makes_a_planner_for_either_kind_of_action() -> None:
-    config = OmegaConf.load(Path(__file__).parents[1] / "configs" / "planner" / "cem.yaml")
-    assert make_planner(config, BOX) == CEM(horizon=12, candidates=128, iterations=4, elites=13)
-    assert make_planner(config, DISCRETE) == CategoricalCEM(horizon=12, candidates=128, iterations=4, elites=13)
+def shipped(name: str):
+    return OmegaConf.load(Path(__file__).parents[1] / "configs" / "planner" / f"{name}.yaml")
+
+
+def test_the_shipped_configs_make_planners() -> None:
+    assert make_planner(shipped("cem"), BOX) == CEM(horizon=12, candidates=128, iterations=4, elites=13)
+    assert make_planner(shipped("cem"), DISCRETE) == CategoricalCEM(horizon=12, candidates=128, iterations=4, elites=13)
+    assert make_planner(shipped("icem"), BOX) == ICEM(horizon=12, candidates=128, iterations=4, elites=13)
+    assert make_planner(shipped("mppi"), BOX) == MPPI(horizon=12, candidates=128, iterations=4)
+    assert make_planner(shipped("random_shooting"), BOX) == RandomShooting(horizon=12, candidates=512)
+    assert make_planner(shipped("random_shooting"), DISCRETE) == CategoricalRandomShooting(horizon=12, candidates=512)
+
+
+@pytest.mark.parametrize("name", ["icem", "mppi"])
+def test_an_action_space_that_a_planner_does_not_take_is_an_error(name: str) -> None:
+    message = f"{name} does not plan discrete actions, which Keys-v0 takes: use cem, random_shooting"
+    with pytest.raises(ConfigError, match=message):
+        make_planner(shipped(name), DISCRETE)
+
+
+def test_an_unknown_planner_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"planner\.kind is 'cma': set one of cem, icem, mppi, random_shooting"):
+        make_planner({"kind": "cma"}, BOX)
+    with pytest.raises(ConfigError, match=r"planner\.kind is None"):
+        make_planner({"horizon": 12}, BOX)
 
 
 def test_a_planner_config_says_what_it_does_not_know_and_what_it_lacks() -> None:
-    config = {"horizon": 12, "candidates": 128, "iterations": 4, "elites": 13}
+    config = {"kind": "cem", "horizon": 12, "candidates": 128, "iterations": 4, "elites": 13}
     assert make_planner({**config, "initial_std": 0.5}, BOX) == CEM(12, 128, 4, 13, initial_std=0.5)
     with pytest.raises(ConfigError, match="does not know elite: its settings are horizon, candidates"):
         make_planner({**config, "elite": 13}, BOX)
     with pytest.raises(ConfigError, match="for discrete actions does not know initial_std"):
         make_planner({**config, "initial_std": 0.5}, DISCRETE)
     with pytest.raises(ConfigError, match=r"lacks iterations, elites: set planner.iterations"):
-        make_planner({"horizon": 12, "candidates": 128}, BOX)
+        make_planner({"kind": "cem", "horizon": 12, "candidates": 128}, BOX)

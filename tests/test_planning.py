@@ -11,8 +11,8 @@ from torch import Tensor
 
 from agents.actor import RandomActor, explored
 from agents.planners import CEM, CategoricalCEM
-from agents.planning import PlanningAgent, imagined_return
-from worldmodel.errors import WorldModelError
+from agents.planning import PlanningAgent, imagined_return, means, samples
+from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
 from worldmodel.svg import Prediction
@@ -84,7 +84,7 @@ def walk(agent: PlanningAgent, spec: EnvSpec, start: float, steps: int) -> list[
         action = agent.act(generator)
         assert action.shape == (spec.action_size,) and action.dtype == np.float32
         position += float(push(spec, torch.from_numpy(action)[None]))
-        agent.observe(action, draw(position))
+        agent.observe(action, draw(position), generator)
         positions.append(position)
     return positions
 
@@ -93,7 +93,7 @@ def test_return_is_the_sum_of_rewards() -> None:
     model = LineModel(target=10.0)
     state = model.initial(torch.from_numpy(draw(8).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
     candidates = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [-1.0, 1.0, 1.0]])[..., None]
-    assert imagined_return(model, state, candidates).tolist() == [-1 - 0 - 1, -2 - 2 - 2, -3 - 2 - 1]
+    assert imagined_return(model, state, candidates, means).tolist() == [-1 - 0 - 1, -2 - 2 - 2, -3 - 2 - 1]
     assert len(state) == 1
 
 
@@ -102,7 +102,7 @@ def test_the_reward_into_termination_counts_and_none_after_it() -> None:
     model = LineModel(target=12.0, cliff=9.5)
     state = model.initial(torch.from_numpy(draw(8).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
     candidates = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])[..., None]
-    assert imagined_return(model, state, candidates).tolist() == [-3 - 2, -3 - 3 - 3]
+    assert imagined_return(model, state, candidates, means).tolist() == [-3 - 2, -3 - 3 - 3]
 
 
 def test_continues_discount_by_their_running_product() -> None:
@@ -112,7 +112,7 @@ def test_continues_discount_by_their_running_product() -> None:
 
     model = Half()
     state = model.initial(torch.from_numpy(draw(8).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
-    assert imagined_return(model, state, torch.zeros(2, 4, 1)).tolist() == [1 + 0.5 + 0.25 + 0.125] * 2
+    assert imagined_return(model, state, torch.zeros(2, 4, 1), means).tolist() == [1 + 0.5 + 0.25 + 0.125] * 2
 
 
 @pytest.mark.parametrize("warm_start", [True, False])
@@ -159,9 +159,9 @@ class Recorder:
     def plan(self, score, low, high, *, warm_start, generator):
         from agents.planners import Plan
 
-        self.asked.append((low.tolist(), high.tolist(), None if warm_start is None else warm_start.tolist()))
+        self.asked.append((low.tolist(), high.tolist(), None if warm_start is None else warm_start.mean.tolist()))
         mean = torch.tensor([[0.1], [0.2], [0.3]])
-        return Plan(actions=mean, mean=mean, score=0.0)
+        return Plan(actions=mean, mean=mean, elites=mean[None], score=0.0)
 
 
 def test_the_warm_start_is_the_last_plan_one_step_on_and_ends_with_the_episode() -> None:
@@ -169,7 +169,7 @@ def test_the_warm_start_is_the_last_plan_one_step_on_and_ends_with_the_episode()
     planner = Recorder()
     agent = PlanningAgent(LineModel(), planner)
     agent.reset(draw(3))
-    agent.observe(agent.act(seeded()), draw(4))
+    agent.observe(agent.act(seeded()), draw(4), seeded())
     agent.act(seeded())
     agent.reset(draw(3))
     agent.act(seeded())
@@ -186,6 +186,48 @@ def test_discrete_actions_are_planned_between_zero_and_one() -> None:
     agent.reset(draw(3))
     agent.act(seeded())
     assert planner.asked == [([0, 0, 0], [1, 1, 1], None)]
+
+
+class Noisy(LineModel):
+    """Notes the noise it is given; each row's reward is its own noise."""
+
+    noise_shape = (2,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise: list[Tensor | None] = []
+
+    def observe(self, state: State, action: Tensor, frame: Tensor, *, noise: Tensor | None = None) -> State:
+        self.noise.append(noise)
+        return super().observe(state, action, frame)
+
+    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
+        self.noise.append(noise)
+        prediction = super().imagine(state, action)
+        return prediction if noise is None else replace(prediction, reward=noise[:, 0])
+
+
+def test_samples_of_the_latents_are_each_candidate_s_own_and_the_generator_s() -> None:
+    model = Noisy()
+    state = model.initial(torch.from_numpy(draw(8).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
+    found = [imagined_return(model, state, torch.zeros(4000, 2, 1), samples(model, seeded(seed))) for seed in (0, 0, 1)]
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+    assert found[0].mean().abs() < 0.1 and found[0].std() == pytest.approx(2**0.5, abs=0.1)  # two steps' noise
+
+
+@pytest.mark.parametrize("latents", ["mean", "sample"])
+def test_filtering_and_planning_take_the_latents_asked_for(latents: str) -> None:
+    model = Noisy()
+    agent = PlanningAgent(model, CEM(horizon=3, candidates=5, iterations=1, elites=2), latents=latents)
+    walk(agent, BOX, start=3.0, steps=1)
+    assert len(model.noise) == 3 + 1
+    shapes = [None if noise is None else tuple(noise.shape) for noise in model.noise]
+    assert shapes == ([None] * 4 if latents == "mean" else [(5, 2)] * 3 + [(1, 2)])
+
+
+def test_unknown_latents_are_an_error() -> None:
+    with pytest.raises(ConfigError, match="latents is 'mode': set one of mean, sample"):
+        PlanningAgent(LineModel(), Recorder(), latents="mode")
 
 
 def test_exploration_adds_noise_of_the_given_deviation_within_bounds() -> None:
@@ -221,7 +263,7 @@ def test_frames_the_model_was_not_trained_on_are_errors(frame: np.ndarray) -> No
         agent.reset(frame)
     agent.reset(draw(3))
     with pytest.raises(WorldModelError, match=r"the model was trained on uint8 \(4, 16, 3\)"):
-        agent.observe(np.zeros(1, np.float32), frame)
+        agent.observe(np.zeros(1, np.float32), frame, seeded())
 
 
 def test_acting_before_a_frame_and_odd_actions_are_errors() -> None:
@@ -229,10 +271,10 @@ def test_acting_before_a_frame_and_odd_actions_are_errors() -> None:
     with pytest.raises(WorldModelError, match=r"call reset\(frame\) first"):
         agent.act(seeded())
     with pytest.raises(WorldModelError, match=r"call reset\(frame\) first"):
-        agent.observe(np.zeros(1, np.float32), draw(3))
+        agent.observe(np.zeros(1, np.float32), draw(3), seeded())
     agent.reset(draw(3))
     with pytest.raises(WorldModelError, match=r"the action is \(2,\): reach takes \(1,\)"):
-        agent.observe(np.zeros(2, np.float32), draw(3))
+        agent.observe(np.zeros(2, np.float32), draw(3), seeded())
 
 
 def test_read_only_frames_are_filtered_too() -> None:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.planners.planner import Plan, Score, check_counts, check_warm_start, finite_elites
-from worldmodel.errors import ConfigError
+from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites
 
 # A warm start counts for half, a fresh start for the rest: what a fresh std is to a warm-started Gaussian.
 WARM_START_WEIGHT = 0.5
@@ -41,15 +40,14 @@ class CategoricalCEM:
 
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations, elites=self.elites)
-        if not 0 < self.smoothing < float("inf"):
-            raise ConfigError(f"smoothing is {self.smoothing}: set planner.smoothing to a finite number > 0")
+        check_positive("smoothing", self.smoothing)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Tensor | None, generator: torch.Generator
+        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
     ) -> Plan:
         """The best h one-hot actions (h, a); `low` and `high` (a,) are the zeros and ones of one-hot vectors.
 
-        `warm_start` (h, a) holds probabilities and is mixed evenly with uniform ones. Candidates with a non-finite
+        `warm_start`'s probabilities are mixed evenly with uniform ones. Candidates with a non-finite
         score never enter the refit. Raises WorldModelError when no candidate of an iteration is finite, or
         `warm_start` does not fit.
         """
@@ -57,7 +55,7 @@ class CategoricalCEM:
         probabilities = torch.full((h, a), 1 / a, device=low.device)
         if warm_start is not None:
             check_warm_start(warm_start, h, a)
-            probabilities = torch.lerp(probabilities, warm_start, WARM_START_WEIGHT)
+            probabilities = torch.lerp(probabilities, warm_start.mean, WARM_START_WEIGHT)
         for _ in range(self.iterations):
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
             drawn = probabilities.to(generator.device).multinomial(
@@ -69,4 +67,4 @@ class CategoricalCEM:
             counts = candidates[best].sum(0)
             probabilities = (counts + self.smoothing) / (len(best) + self.smoothing * a)
         actions = functional.one_hot(probabilities.argmax(-1), a).to(low)
-        return Plan(actions=actions, mean=probabilities, score=float(scores[best].mean()))
+        return Plan(actions=actions, mean=probabilities, elites=candidates[best], score=float(scores[best].mean()))

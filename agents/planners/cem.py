@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_warm_start, finite_elites
-from worldmodel.errors import ConfigError
+from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites
 
 # Elites that agree exactly, or a lone finite one, must not end the search: PlaNet adds this to the variance.
 VARIANCE_FLOOR = 1e-6
@@ -37,13 +36,12 @@ class CEM:
 
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations, elites=self.elites)
-        if not 0 < self.initial_std < float("inf"):
-            raise ConfigError(f"initial_std is {self.initial_std}: set planner.initial_std to a finite number > 0")
+        check_positive("initial_std", self.initial_std)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Tensor | None, generator: torch.Generator
+        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
     ) -> Plan:
-        """The best h actions (h, a) between `low` and `high` (a,); `warm_start` (h, a) is the first mean, else zero.
+        """The best h actions (h, a) between `low` and `high` (a,); the first mean is `warm_start`'s, or zero.
 
         Candidates with a non-finite score never enter the refit; fewer elites are then used. Raises WorldModelError
         when no candidate of an iteration is finite, or `warm_start` does not fit.
@@ -51,7 +49,7 @@ class CEM:
         h, a = self.horizon, len(low)
         if warm_start is not None:
             check_warm_start(warm_start, h, a)
-        mean = torch.zeros(h, a, device=low.device) if warm_start is None else warm_start
+        mean = torch.zeros(h, a, device=low.device) if warm_start is None else warm_start.mean
         std = torch.full_like(mean, self.initial_std)
         for _ in range(self.iterations):
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
@@ -61,4 +59,4 @@ class CEM:
             best = finite_elites(scores, self.elites)
             mean = candidates[best].mean(0)
             std = (candidates[best].var(0, correction=0) + VARIANCE_FLOOR).sqrt()
-        return Plan(actions=mean, mean=mean, score=float(scores[best].mean()))
+        return Plan(actions=mean, mean=mean, elites=candidates[best], score=float(scores[best].mean()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,20 +23,26 @@ class Plan:
     Attributes:
         actions: to execute, (h, a), within the bounds.
         mean: of the final search distribution, (h, a): the actions themselves, or probabilities of each choice.
-        score: mean return of the last iteration's elites, always finite.
+        elites: the candidates of the last iteration that shaped it, (m, h, a), best first.
+        score: their mean return, weighted as they were; always finite.
     """
 
     actions: Tensor
     mean: Tensor
+    elites: Tensor
     score: float
 
-    def shifted(self) -> Tensor:
-        """Where to start the next decision's search: the mean (h, a) without its first step, its last one twice.
+    def shifted(self) -> Plan:
+        """Where to start the next decision's search: the same without the first step, and the last one twice.
 
         The step that newly comes into view has no estimate yet. Repeating its neighbour is valid for vectors and for
         probabilities alike, where zeros would be neither a distribution nor, for a plan at a bound, a likely guess.
         """
-        return torch.cat([self.mean[1:], self.mean[-1:]])
+
+        def shift(x: Tensor) -> Tensor:
+            return torch.cat([x[..., 1:, :], x[..., -1:, :]], -2)
+
+        return Plan(shift(self.actions), shift(self.mean), shift(self.elites), self.score)
 
 
 class Planner(Protocol):
@@ -46,9 +53,9 @@ class Planner(Protocol):
         """h: decisions looked ahead, each after action repeat."""
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Tensor | None, generator: torch.Generator
+        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
     ) -> Plan:
-        """Searches between `low` and `high`, each (a,), from `warm_start` (h, a) or from the planner's own start.
+        """Searches between `low` and `high`, each (a,), from the last decision's plan shifted, or afresh.
 
         Raises WorldModelError when no candidate of an iteration has a finite score, or the shapes do not fit.
         """
@@ -71,22 +78,28 @@ def finite_elites(scores: Tensor, elites: int) -> Tensor:
     return ranked[: min(elites, count)]
 
 
-def check_warm_start(warm_start: Tensor, horizon: int, action_size: int) -> None:
-    """Raises WorldModelError unless `warm_start` is finite and (horizon, action_size)."""
-    if tuple(warm_start.shape) != (horizon, action_size):
+def check_warm_start(warm_start: Plan, horizon: int, action_size: int) -> None:
+    """Raises WorldModelError unless the plan's mean is finite and (horizon, action_size)."""
+    if tuple(warm_start.mean.shape) != (horizon, action_size):
         raise WorldModelError(
-            f"the warm start is {tuple(warm_start.shape)}, the plan {(horizon, action_size)}: "
+            f"the warm start is {tuple(warm_start.mean.shape)}, the plan {(horizon, action_size)}: "
             "warm-start from a plan of the same planner and environment"
         )
-    if not warm_start.isfinite().all():
+    if not warm_start.mean.isfinite().all():
         raise WorldModelError("the warm start is not finite: start without one")
 
 
-def check_counts(*, horizon: int, candidates: int, iterations: int, elites: int) -> None:
-    """Raises ConfigError unless every count is a whole number of at least 1 and the elites are among the candidates."""
-    counts = {"horizon": horizon, "candidates": candidates, "iterations": iterations, "elites": elites}
+def check_positive(name: str, value: float) -> None:
+    """Raises ConfigError unless the planner's setting `name` is finite and above 0."""
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{name} is {value}: set planner.{name} to a finite number > 0")
+
+
+def check_counts(**counts: int) -> None:
+    """Raises ConfigError unless each is a whole number of at least 1, and `elites` do not exceed `candidates`."""
     for name, value in counts.items():
         if type(value) is not int or value < 1:
             raise ConfigError(f"{name} is {value!r}: set planner.{name} to a whole number >= 1")
+    elites, candidates = counts.get("elites", 0), counts["candidates"]
     if elites > candidates:
         raise ConfigError(f"elites ({elites}) exceed candidates ({candidates}): set planner.elites <= {candidates}")
