@@ -6,7 +6,7 @@ with a table, a learning curve and a video of what the model dreams; `configs/ce
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from agents.closing import draw_curve, draw_dream, returns_table
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
+from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
@@ -101,6 +102,7 @@ def make_learner(config: DictConfig) -> Learner:
     if source:
         model = from_pretrained(source, feedback=config.feedback)
         check_fits(model.spec, spec, str(source))
+        settings["model"] = asdict(model.config)
     else:
         model = build(ModelConfig.from_mapping(settings["model"]), spec, feedback=config.feedback)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
@@ -110,7 +112,7 @@ def make_learner(config: DictConfig) -> Learner:
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    planner = make_planner(settings["planner"], spec)
+    planner = PlanningAgent(model, make_planner(settings["planner"], spec), latents=config.latents)
     if config.resume and not config.checkpoint:
         drop_unsaved(folder, progress.episodes)
     records = Records(make_run(config), keep=progress.metrics_bytes)

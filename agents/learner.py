@@ -15,8 +15,6 @@ import numpy as np
 
 from agents.actor import Actor, RandomActor
 from agents.collecting import play_episode
-from agents.planners import Planner
-from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
@@ -87,9 +85,14 @@ class Progress:
 def drop_unsaved(folder: Path, episodes: int) -> None:
     """Deletes what a killed run collected after its newest checkpoint, of `episodes` episodes; it is played again.
 
-    Raises CheckpointError when that would be more than the one episode between two checkpoints.
+    Raises CheckpointError when that would be more than the one episode between two checkpoints, or some are missing.
     """
     collected = sorted((folder / "episodes").glob("*.safetensors"))
+    if len(collected) < episodes:
+        raise CheckpointError(
+            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
+            "restore the episodes that are missing, or start a new run"
+        )
     if len(collected) > episodes + 1:
         raise CheckpointError(
             f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
@@ -114,7 +117,7 @@ class Learner:
         schedule: Schedule,
         *,
         env: gymnasium.Env[np.ndarray, Any],
-        planner: Planner,
+        planner: Actor,
         model: SVG,
         trainer: Trainer,
         records: Records,
@@ -129,7 +132,7 @@ class Learner:
         self.trainer = trainer
         self.records = records
         self.progress = progress
-        self.planner = PlanningAgent(model, planner)
+        self.planner = planner
         self.random = RandomActor(model.spec)
 
     def collect(self) -> Episode:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import CEM, Plan, Planner
+from agents.planning import PlanningAgent
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
@@ -69,10 +70,10 @@ class Steady:
     horizon: int = 2
 
     def plan(
-        self, score: Any, low: Tensor, high: Tensor, *, warm_start: Tensor | None, generator: torch.Generator
+        self, score: Any, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
     ) -> Plan:
         actions = torch.full((self.horizon, 1), 0.25)
-        return Plan(actions=actions, mean=actions, score=0.0)
+        return Plan(actions=actions, mean=actions, elites=actions[None], score=0.0)
 
 
 def tiny() -> SVG:
@@ -111,7 +112,7 @@ def make(
         folder,
         schedule,
         env=Fade(),
-        planner=planner,
+        planner=PlanningAgent(model, planner),
         model=model,
         trainer=Trainer(model, config, make_fabric("cpu", 1, "32-true")),
         records=Records(folder, keep=progress.metrics_bytes),
@@ -207,6 +208,8 @@ def test_episodes_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         drop_unsaved(tmp_path, 2)
     drop_unsaved(tmp_path, 3)
     assert sorted(path.stem for path in (tmp_path / "episodes").iterdir()) == ["000000", "000001", "000002"]
+    with pytest.raises(CheckpointError, match=r"holds 3 episodes, its newest checkpoint knows 5: restore the episodes"):
+        drop_unsaved(tmp_path, 5)
 
 
 def test_evaluations_start_alike_without_exploration_and_teach_nothing(tmp_path: Path) -> None:

@@ -239,5 +239,7 @@ def test_embeddings_beside_the_features_have_terms_of_their_own() -> None:
 
 
 def test_an_unknown_reconstruction_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"train\.weights\.beta is nan: set a finite number >= 0"):
+        replace(NONE, beta=float("nan"))
     with pytest.raises(ConfigError, match=r"reconstruction is 'huber': set l1 or l2"):
         replace(ONES, reconstruction="huber")

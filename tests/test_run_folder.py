@@ -19,7 +19,7 @@ def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
         "title": "in ${env.name}",
         "seed": 0,
         "episodes": 40,
-        "checkpoint": None,
+        "feedback": None,
     }
     return OmegaConf.create({**defaults, **values, "run": str(folder), "resume": resume})
 
@@ -35,7 +35,7 @@ def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
         "title": "in cartpole",
         "seed": 3,
         "episodes": 40,
-        "checkpoint": None,
+        "feedback": None,
         "run": str(folder),
         "resume": False,
     }
@@ -57,15 +57,15 @@ def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path) -> None:
 def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -> None:
     started = config(tmp_path, seed=3, episodes=10, env={"name": "reacher", "size": [16, 16]})
     make_run(started)
-    asked = config(tmp_path, resume=True, episodes=80, checkpoint="a=b")  # the rest are defaults nobody asked for
-    overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "checkpoint='a=b'"]
+    asked = config(tmp_path, resume=True, episodes=80, feedback="a=b")  # the rest are defaults nobody asked for
+    overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "feedback='a=b'"]
     resumed = OmegaConf.to_container(run_config(asked, overrides), resolve=True)
     assert resumed == {
         "env": {"name": "reacher", "size": [16, 16]},
         "title": "in reacher",
         "seed": 3,
         "episodes": 80,
-        "checkpoint": "a=b",
+        "feedback": "a=b",
         "run": str(tmp_path),
         "resume": True,
     }
@@ -74,6 +74,9 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
     assert (remembered.episodes, remembered.resume) == (80, False)  # the next resume need not say it again
     with pytest.raises(ConfigError, match="was started with seed 3: resume it without seed=4"):
         run_config(config(tmp_path, resume=True, seed=4), ["seed=4"])
+    newer = config(tmp_path, resume=True, latents="mean")
+    with pytest.raises(ConfigError, match=r"config\.yaml lacks latents: resume with the version that began it"):
+        run_config(newer, [])
 
 
 def test_a_run_can_be_moved(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_means_leave_out_what_is_not_finite_and_count_what_was_skipped() -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch": 0}, r"train\.batch is 0: set it to 1 or more"),
+        ({"batch": 0}, r"train\.batch is 0: set a whole number >= 1"),
         ({"window": 2}, r"train\.window \(2 frames\) leaves nothing to predict after .*context \(2\): set a longer"),
     ],
 )

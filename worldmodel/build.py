@@ -53,7 +53,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
             nn.Linear(config.feature, last * h * w), nn.Unflatten(1, (last, h, w)), nn.LeakyReLU(0.2)
         )
         feature_shape = (config.feature,)
-    # Features of unit scale, so that a squared feature error means the same in every model and cannot shrink away.
+    # Embeddings of unit scale, so that a squared error means the same in every model and cannot shrink away.
     to_feature.append(nn.Tanh() if config.advance == "bounded" else nn.GroupNorm(1, config.feature, affine=False))
 
     stack: dict[str, Any] = {"channels": CHANNELS, "patch": config.patch, "stages": stages}

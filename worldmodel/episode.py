@@ -84,7 +84,7 @@ class Episode:
 
     @property
     def env_frames(self) -> int:
-        """Simulator steps, action repeat included."""
+        """Simulator steps, action repeat included; a last decision that the episode's end cut short counts in full."""
         return len(self) * self.spec.action_repeat
 
 

@@ -71,11 +71,6 @@ def usable_cores() -> int:
     return min(cores, _cgroup_cores() or cores)
 
 
-def can_compile() -> bool:
-    """Whether `torch.compile` finds what it needs for a processor: a C++ compiler and Python's headers."""
-    return cpp_compiler() is not None and python_headers() is not None
-
-
 def cpp_compiler() -> str | None:
     """Path of the C++ compiler `torch.compile` would call (``CXX``, else the system's usual one); None without one."""
     return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++"))

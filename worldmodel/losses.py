@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class Weights:
         reconstruction: ``l1`` (SVG′) or ``l2`` (SVG), of standardised frames, mean over pixels and channels.
         beta: of the KL in nats per frame, summed over z; it belongs to that normalisation, and a z that is a map sums
             over its positions.
-        observed: of drawing a true frame's own feature; it keeps features from collapsing.
+        observed: of drawing a true frame from its own embedding; it keeps embeddings from collapsing.
         forced: of drawing the one-step prediction.
         open_loop: of drawing what was imagined open-loop.
         feature: of the squared distance between predicted features and the true frames' (no gradient to the latter),
@@ -44,6 +45,10 @@ class Weights:
     def __post_init__(self) -> None:
         if self.reconstruction not in ("l1", "l2"):
             raise ConfigError(f"reconstruction is {self.reconstruction!r}: set l1 or l2")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name != "reconstruction" and not 0 <= value < math.inf:
+                raise ConfigError(f"train.weights.{field.name} is {value}: set a finite number >= 0")
 
 
 def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:

@@ -100,7 +100,9 @@ class Replay:
         self._stored = [first]
         for path in paths[1:]:
             self._stored.append(self._matching(path))
-        self._tabulate()
+        # One array entry an episode, for vectorised draws.
+        self._lengths = np.array([stored.header.length for stored in self._stored])
+        self._terminated = np.array([stored.header.terminated for stored in self._stored])
 
     @property
     def episodes(self) -> int:
@@ -111,18 +113,6 @@ class Replay:
     def steps(self) -> int:
         """Transitions in all."""
         return int(self._lengths.sum())
-
-    @property
-    def env_frames(self) -> int:
-        """Simulator steps in all, action repeat included."""
-        return self.steps * self.spec.action_repeat
-
-    def add(self, path: Path) -> None:
-        """Takes in a newly written episode, in place of an earlier one of the same path; raises DataError as above."""
-        kept = [stored for stored in self._stored if stored.path != path]
-        # In the order that a Replay made anew would have, so that the same seed draws the same windows.
-        self._stored = sorted([*kept, self._matching(path)], key=lambda stored: stored.path)
-        self._tabulate()
 
     def sample(self, batch: int, window: int, generator: np.random.Generator, *, minimum: int) -> Batch:
         """Draws windows uniformly over all starts that leave at least `minimum` frames of their episode.
@@ -148,10 +138,9 @@ class Replay:
 
         Args:
             count: windows, n; all different as long as there are enough.
-            frames: of each, k >= 1.
-
-        Raises DataError when no episode has that many frames.
+            frames: of each, k >= 1; fewer where the longest episode has fewer.
         """
+        frames = min(frames, int(self._lengths.max()) + 1)
         starts = self._starts(frames)
         total = int(starts.sum())
         drawn = generator.choice(total, size=count, replace=count > total)
@@ -202,11 +191,6 @@ class Replay:
                 "keep each environment's episodes in a folder of their own"
             )
         return stored
-
-    def _tabulate(self) -> None:
-        """One array entry an episode, for vectorised draws."""
-        self._lengths = np.array([stored.header.length for stored in self._stored])
-        self._terminated = np.array([stored.header.terminated for stored in self._stored])
 
     def _starts(self, minimum: int) -> np.ndarray:
         """(episodes,): how many starts leave `minimum` frames; DataError when none does."""

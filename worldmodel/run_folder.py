@@ -11,6 +11,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
 
 CONFIG = "config.yaml"
+FIXED = ("seed", "rendering", "checkpoint")  # plain values that a run keeps
 
 
 def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -35,14 +36,17 @@ def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(f"{folder} holds no run to resume (no {CONFIG}): give run= the folder of one, or drop resume")
     saved = OmegaConf.load(written)
     assert isinstance(saved, DictConfig)
+    lacking = sorted(set(config) - set(saved))
+    if lacking:
+        raise ConfigError(f"{written} lacks {', '.join(lacking)}: resume with the version that began it")
     values = {"run": str(folder), "resume": True}
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0].partition(".")[0]  # of what it changes, at the top level
         if isinstance(saved.get(key), DictConfig):
             if OmegaConf.to_container(config[key], resolve=True) != OmegaConf.to_container(saved[key]):
                 raise ConfigError(f"{folder} was started with another {key}: resume it without {override}")
-        elif key == "seed" and config.seed != saved.seed:
-            raise ConfigError(f"{folder} was started with seed {saved.seed}: resume it without {override}")
+        elif key in FIXED and config[key] != saved[key]:
+            raise ConfigError(f"{folder} was started with {key} {saved[key]}: resume it without {override}")
         elif key in saved:
             values[key] = config[key]
     merged = OmegaConf.merge(saved, values)

@@ -19,7 +19,7 @@ from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
-from worldmodel.pretrained import from_pretrained, save_pretrained
+from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.replay import Batch, Replay, split
 from worldmodel.run_folder import make_run, run_config
@@ -50,6 +50,7 @@ def main(config: DictConfig) -> None:
     saved = latest(checkpoints) if config.resume else None
     torch.manual_seed(config.seed)
     model = from_pretrained(saved) if saved else build(ModelConfig.from_mapping(settings["model"]), replay.spec)
+    check_fits(model.spec, replay.spec, str(saved))
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     keep, seconds = 0, 0.0
     if saved:

@@ -46,8 +46,10 @@ class TrainConfig:
     weights: Weights
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ConfigError(f"train.batch is {self.batch}: set it to 1 or more")
+        for key in ("batch", "window"):
+            value = getattr(self, key)
+            if type(value) is not int or value < 1:
+                raise ConfigError(f"train.{key} is {value!r}: set a whole number >= 1")
         for key in ("learning_rate", "clip"):
             if not 0 < getattr(self, key) < math.inf:
                 raise ConfigError(f"train.{key} is {getattr(self, key)}: set a finite number > 0")
@@ -62,7 +64,7 @@ class TrainConfig:
         """From nested plain values, as YAML gives them; raises ConfigError for a key too many or too few."""
         try:
             return cls(**{**data, "unrolling": Unrolling(**data["unrolling"]), "weights": Weights(**data["weights"])})
-        except TypeError as error:
+        except (KeyError, TypeError) as error:
             raise ConfigError(f"train cannot be used as given ({error}): set the keys of configs/train/") from error
 
 

@@ -22,8 +22,9 @@ class Unrolling:
         context: frames observed before anything is predicted open-loop; the skips come from the last of them.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
-        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
-            random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
+        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames after the context that are
+            drawn, chosen at random. Drawing is most of the cost, and what is not drawn still learns from features and
+            rewards.
     """
 
     context: int
@@ -34,11 +35,10 @@ class Unrolling:
     draw_open_loop: float
 
     def __post_init__(self) -> None:
-        if self.context < 1 or self.stride < 1 or self.open_loop < 0:
-            raise ConfigError(
-                f"context {self.context}, stride {self.stride}, open_loop {self.open_loop}: "
-                "set context and stride >= 1 and open_loop >= 0"
-            )
+        for name, least in (("context", 1), ("open_loop", 0), ("stride", 1)):
+            value = getattr(self, name)
+            if type(value) is not int or value < least:
+                raise ConfigError(f"train.unrolling.{name} is {value!r}: set a whole number >= {least}")
         for name in ("draw_observed", "draw_forced", "draw_open_loop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")
@@ -135,7 +135,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
             embeddings=None if flat_implied is flat_after else implied,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, source, frames, times, skips, share, generator) if share else None,
+            drawn=_draw(model, source, frames, times, skips, how, share, generator) if share else None,
         )
 
     times = torch.arange(1, t, device=frames.device)
@@ -182,8 +182,17 @@ def _imagine(
 
 
 def _draw(
-    model: SVG, embeddings: Tensor, seen: Tensor, times: Tensor, skips: Skips, share: float, generator: torch.Generator
+    model: SVG,
+    embeddings: Tensor,
+    seen: Tensor,
+    times: Tensor,
+    skips: Skips,
+    how: Unrolling,
+    share: float,
+    generator: torch.Generator,
 ) -> Drawn:
+    after = times >= how.context  # the context's own frames could be copied from the skips
+    embeddings, times = embeddings[:, after], times[after]
     b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n

@@ -21,7 +21,8 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
 
     Returns:
         ``reward`` and ``frame``: t - context numbers each, the mean squared error of every step as a share of the
-        variance in the batch (of frames: of the model's own frame variance), so 1 is no better than the mean.
+        variance in the batch (of frames: of the model's own frame variance), so 1 is no better than the mean; rewards
+        that never vary are measured in their own unit.
         Padded steps count nowhere; a step that every window lacks is None.
 
     Raises DataError when the context leaves nothing to imagine.
@@ -30,7 +31,8 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
     if not 1 <= context < t:
         raise DataError(f"a context of {context} leaves nothing to imagine in windows of {t} frames")
     mask = batch.mask.bool()
-    variance = batch.rewards[mask].var(correction=0).clamp_min(1e-12)
+    variance = batch.rewards[mask].double().var(correction=0)
+    variance = torch.where(variance > 1e-8, variance, 1.0).float()  # as the model's own statistics: leave its unit
     state = model.initial(batch.frames[:, :context], batch.actions[:, : context - 1])
     errors: dict[str, list[float | None]] = {"reward": [], "frame": []}
     for i in range(context - 1, t - 1):
