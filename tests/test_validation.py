@@ -32,11 +32,12 @@ def batch(b: int = 40, t: int = 6) -> Batch:
 class Grey:
     """Knows these dynamics: the feature (b, 1) is the level. Its answers may be off by fixed amounts."""
 
-    def __init__(self, *, reward_off: float = 0.0, frame_off: float = 0.0) -> None:
+    def __init__(self, *, reward_off: float = 0.0, frame_off: float = 0.0, embedding_off: float = 0.0) -> None:
         self.statistics = Statistics((3, 2, 4))
         self.statistics.frame_std.fill_(0.1)
         self.reward_off = reward_off
         self.frame_off = frame_off
+        self.embedding_off = embedding_off
         self.context: tuple[Tensor, Tensor] | None = None
 
     def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
@@ -48,6 +49,12 @@ class Grey:
         reward = 100 * state.feature[:, 0] + action[:, 0] + self.reward_off
         return Prediction(replace(state, feature=state.feature + action), reward, torch.ones(len(action)))
 
+    def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return frames[:, 0, 0, :1].float(), ()
+
+    def embedding(self, state: State) -> Tensor:
+        return state.feature + self.embedding_off
+
     def decode(self, state: State) -> Tensor:
         return (state.feature / 255 + self.frame_off)[:, :, None, None].expand(-1, 3, 2, 4)
 
@@ -57,7 +64,7 @@ def test_a_perfect_model_has_no_error(context: int) -> None:
     """Frames, actions and rewards all tell their time, so any other alignment would err."""
     model, data = Grey(), batch()
     errors = open_loop_errors(model, data, context)
-    assert errors == {"reward": [0.0] * (6 - context), "frame": [0.0] * (6 - context)}
+    assert errors == {kind: [0.0] * (6 - context) for kind in ("reward", "frame", "embedding")}
     assert torch.equal(model.context[0], data.frames[:, :context])
     assert torch.equal(model.context[1], data.actions[:, : context - 1])
 
@@ -72,9 +79,11 @@ def test_data_a_step_out_of_place_would_show(moved: str) -> None:
 def test_errors_are_squares_in_units_of_the_variance() -> None:
     data = batch()
     deviation = float(data.rewards.std(correction=0))
-    errors = open_loop_errors(Grey(reward_off=2 * deviation, frame_off=0.3), data, 2)
+    level = float(data.frames[:, 1:, 0, 0, 0].float().std(correction=0))
+    errors = open_loop_errors(Grey(reward_off=2 * deviation, frame_off=0.3, embedding_off=level / 2), data, 2)
     assert errors["reward"] == pytest.approx([4.0] * 4, rel=1e-5)
     assert errors["frame"] == pytest.approx([9.0] * 4, rel=1e-4)  # 3 frame deviations
+    assert errors["embedding"] == pytest.approx([0.25] * 4, rel=1e-5)
 
 
 def test_the_mean_has_an_error_of_one() -> None:
@@ -114,7 +123,10 @@ def test_padding_counts_nowhere() -> None:
 def test_rewards_that_never_change_are_no_division_by_zero() -> None:
     data = batch()
     constant = replace(data, actions=torch.zeros_like(data.actions), rewards=torch.full_like(data.rewards, 12800))
+    frames = torch.full_like(data.frames, 128)
     assert open_loop_errors(Grey(), constant, 1)["reward"] == [0.0] * 5
+    still = replace(constant, frames=frames)
+    assert open_loop_errors(Grey(embedding_off=2.0), still, 1)["embedding"] == [4.0] * 5
 
 
 @pytest.mark.parametrize("context", [0, 6, 7])
