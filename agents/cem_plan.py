@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
+from agents.goals import reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import Objective, PlanningAgent, imagined_return
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
@@ -112,7 +113,10 @@ def make_learner(config: DictConfig) -> Learner:
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    planner = PlanningAgent(model, make_planner(settings["planner"], spec), latents=config.latents)
+    objective: Objective = imagined_return
+    if config.goal:
+        objective = reach(read_goal(config.goal, spec.frame_size), config.goal_cost)
+    planner = PlanningAgent(model, make_planner(settings["planner"], spec), objective=objective, latents=config.latents)
     if config.resume and not config.checkpoint:
         drop_unsaved(folder, progress.episodes)
     records = Records(make_run(config), keep=progress.metrics_bytes)

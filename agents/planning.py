@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.actor import explored
 from agents.planners.planner import Plan, Planner
+from agents.search import Search
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
@@ -33,6 +34,10 @@ def samples(model: WorldModel, generator: torch.Generator) -> Latents:
         return noise.to(model.device)
 
     return draw
+
+
+Objective = Callable[[WorldModel, State, Tensor, Latents], Tensor]
+"""What a plan is to achieve: model, state (one row) and candidates (n, h, a) to scores (n,), higher wins."""
 
 
 def imagined_return(model: WorldModel, state: State, candidates: Tensor, latents: Latents) -> Tensor:
@@ -60,24 +65,33 @@ class PlanningAgent:
     search begins where the previous decision's ended, one step on; PlaNet itself starts afresh each time.
 
     Args:
+        objective: what candidates are scored by; rewards, unless there is a goal.
         latents: ``mean`` or ``sample`` (as PlaNet): which z is taken from the posterior when filtering, and from the
             prior in each candidate's future.
         warm_start: whether a search begins where the last ended.
-
-    Attributes:
-        plan: what the last `act` found, before exploration noise; None before the first of an episode.
     """
 
-    def __init__(self, model: WorldModel, planner: Planner, *, latents: str = "mean", warm_start: bool = True) -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        *,
+        objective: Objective = imagined_return,
+        latents: str = "mean",
+        warm_start: bool = True,
+    ) -> None:
         if latents not in LATENTS:
             raise ConfigError(f"latents is {latents!r}: set one of {', '.join(LATENTS)}")
         self._model = model
-        self._planner = planner
+        self._objective = objective
         self._latents = latents
-        self._warm_start = warm_start
+        self._search = Search(planner, model.spec, device=model.device, warm_start=warm_start)
         self._state: State | None = None
-        self._start: Plan | None = None
-        self.plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """What the last `act` found, before exploration noise; None before the first of an episode."""
+        return self._search.plan
 
     @torch.inference_mode()
     def reset(self, frame: np.ndarray) -> None:
@@ -85,7 +99,7 @@ class PlanningAgent:
         pixels = self._pixels(frame)
         actions = torch.zeros(1, 0, self._model.spec.action_size, device=pixels.device)
         self._state = self._model.initial(pixels[:, None], actions, noise=None)
-        self._start = self.plan = None
+        self._search.reset()
 
     @torch.inference_mode()
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
@@ -93,15 +107,13 @@ class PlanningAgent:
 
         Raises WorldModelError before the first `reset`, and when no candidate has a finite return.
         """
-        state, spec = self._filtered(), self._model.spec
-        high = torch.ones(spec.action_size, device=self._model.device)
-        low = -high if spec.action_kind == "box" else torch.zeros_like(high)
+        state = self._filtered()
 
         def score(candidates: Tensor) -> Tensor:
-            return imagined_return(self._model, state, candidates, self._drawn(generator))
+            return self._objective(self._model, state, candidates, self._drawn(generator))
 
-        self.plan = self._planner.plan(score, low, high, warm_start=self._start, generator=generator)
-        return explored(self.plan.actions[0].cpu().numpy().copy(), spec, generator, exploration)
+        actions = self._search.find(score, generator).actions
+        return explored(actions[0].cpu().numpy().copy(), self._model.spec, generator, exploration)
 
     @torch.inference_mode()
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
@@ -114,9 +126,7 @@ class PlanningAgent:
             raise WorldModelError(f"the action is {action.shape}: {spec.task} takes ({spec.action_size},)")
         taken = torch.from_numpy(np.array(action, np.float32))[None].to(self._model.device)
         self._state = self._model.observe(state, taken, self._pixels(frame), noise=self._drawn(generator)(1))
-        # Without a plan for the step just taken there is nothing to shift: the next search starts afresh.
-        self._start = self.plan.shifted() if self._warm_start and self.plan is not None else None
-        self.plan = None
+        self._search.advance()
 
     def _drawn(self, generator: torch.Generator) -> Latents:
         return means if self._latents == "mean" else samples(self._model, generator)

@@ -10,10 +10,12 @@ from typing import Literal
 
 import numpy as np
 
-STREAMS = ("collect", "evaluate", "fit", "model", "contexts")
+STREAMS = ("collect", "evaluate", "fit", "model", "contexts", "goals")
 
 
-def seed_of(run_seed: int, stream: Literal["collect", "evaluate", "fit", "model", "contexts"], index: int = 0) -> int:
+def seed_of(
+    run_seed: int, stream: Literal["collect", "evaluate", "fit", "model", "contexts", "goals"], index: int = 0
+) -> int:
     """A seed in [0, 2**31) for the index-th thing of a stream."""
     sequence = np.random.SeedSequence([run_seed, STREAMS.index(stream), index])
     return int(sequence.generate_state(1)[0] >> 1)

@@ -61,6 +61,13 @@ def make_run(config: DictConfig) -> Path:
     """
     folder = Path(config.run)
     folder.mkdir(parents=True, exist_ok=True)
-    remembered = OmegaConf.merge(config, {"resume": False})
+    remembered = OmegaConf.merge(config, {"resume": False}) if "resume" in config else config
     write_atomic(folder / CONFIG, OmegaConf.to_yaml(remembered, resolve=True).encode())
     return folder
+
+
+def new_run(config: DictConfig) -> Path:
+    """The folder of a run that is over too soon to be resumed; ConfigError when it holds a run already."""
+    if (Path(config.run) / CONFIG).exists():
+        raise ConfigError(f"{config.run} already holds a run: choose another run=")
+    return make_run(config)

@@ -1,0 +1,76 @@
+"""Fills a folder with episodes of a policy: ``python -m agents.collect policy=random env=cartpole``.
+
+They lie in the run's `episodes` folder, one file each; `python -m worldmodel.train data=…` fits a model to them.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+from agents.closing import returns_table
+from agents.policies import check_policy
+from agents.workers import collect
+from worldmodel.command import command
+from worldmodel.episode import episode_path, load_episode
+from worldmodel.errors import ConfigError
+from worldmodel.hardware import prepare_threads
+from worldmodel.records import Records, provenance
+from worldmodel.run_folder import make_run, run_config
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="collect")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    config = run_config(config, HydraConfig.get().overrides.task)
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    for key, least in (("seed", 0), ("episodes", 1), ("workers", 1)):
+        if type(config[key]) is not int or config[key] < least:
+            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
+    check_policy(settings)
+    folder = Path(config.run) / "episodes"
+    started = folder.is_dir() and any(folder.iterdir())
+    missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
+    run = make_run(config)
+    metrics = run / "metrics.jsonl"
+    records = Records(run, keep=metrics.stat().st_size if started and metrics.exists() else 0)
+    records.write("resume" if started else "header", config.episodes - len(missing), **provenance(settings))
+    print(f"run folder: {run}")
+    start = time.perf_counter()
+    try:
+        with tqdm(total=config.episodes, initial=config.episodes - len(missing), unit="episode", disable=None) as bar:
+            for played in collect(settings, folder, missing, workers=config.workers):
+                bar.write(f"episode {played.index:>4}: return {played.total:.1f} in {played.length} decisions")
+                bar.update()
+        episodes = [load_episode(episode_path(folder, index)) for index in range(config.episodes)]
+        returns = [episode.total for episode in episodes]
+        records.write(
+            "collection",
+            config.episodes,
+            env=episodes[0].spec.env,
+            task=episodes[0].spec.task,
+            seed=config.seed,
+            policy=config.policy,
+            episodes=config.episodes,
+            env_frames=sum(episode.env_frames for episode in episodes),
+            returns=returns,
+            return_mean=sum(returns) / len(returns),
+            wall_clock_s=round(time.perf_counter() - start, 1),
+        )
+    finally:
+        records.close()
+    print(returns_table({config.policy: returns}))
+    print(folder)
+    print(metrics)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""What a planner expects of its plans, beside what then happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from agents.planning import PlanningAgent
+
+
+class Expecting:
+    """A planning agent, an `Actor` like it, whose expectations are noted.
+
+    Attributes:
+        expected: of each decision of the present episode, the return over the horizon that its plan promised: the
+            `Plan.score`, the mean of the elites'.
+    """
+
+    def __init__(self, agent: PlanningAgent) -> None:
+        self._agent = agent
+        self.expected: list[float] = []
+
+    def reset(self, frame: np.ndarray) -> None:
+        """An episode begins."""
+        self._agent.reset(frame)
+        self.expected = []
+
+    def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
+        """The agent's action (a,)."""
+        action = self._agent.act(generator, exploration)
+        assert self._agent.plan is not None
+        self.expected.append(self._agent.plan.score)
+        return action
+
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
+        """The agent sees it too."""
+        self._agent.observe(action, frame, generator)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Returns over the horizon, of every decision that has a whole horizon before its episode's end.
+
+    Attributes:
+        decisions: how many.
+        expected, realised: their means; None where no decision has a horizon before it.
+        correlation: between the two over decisions, in [-1, 1]; None where one of them never varies.
+    """
+
+    decisions: int
+    expected: float | None
+    realised: float | None
+    correlation: float | None
+
+
+def compare(expected: Sequence[Sequence[float]], rewards: Sequence[np.ndarray], horizon: int) -> Expectation:
+    """What was expected at each decision of some episodes, beside the sum of the `horizon` rewards from there on."""
+    promised: list[float] = []
+    came: list[float] = []
+    for expectations, earned in zip(expected, rewards, strict=True):
+        whole = len(earned) - horizon + 1
+        if whole > 0:
+            promised += expectations[:whole]
+            came += np.convolve(earned, np.ones(horizon), "valid").tolist()
+    if not promised:
+        return Expectation(0, None, None, None)
+    varies = min(np.std(promised), np.std(came)) > 1e-8
+    correlation = float(np.corrcoef(promised, came)[0, 1]) if varies else None
+    return Expectation(len(promised), float(np.mean(promised)), float(np.mean(came)), correlation)

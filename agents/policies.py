@@ -1,0 +1,57 @@
+"""Who acts, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from agents.actor import Actor, RandomActor
+from agents.planners import make_planner
+from agents.planning import PlanningAgent
+from agents.sb3_policy import load_sb3
+from agents.simulator import SimulatorAgent
+from envs.pixels import PixelEnv
+from worldmodel.errors import ConfigError
+from worldmodel.pretrained import check_fits, from_pretrained
+
+NEEDS = {"random": None, "planner": "checkpoint", "simulator": None, "sb3": "sb3"}
+"""Each policy, and the setting that it alone needs."""
+
+
+def check_policy(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a policy that does not exist, and for one that lacks what it needs."""
+    policy = config["policy"]
+    if policy not in NEEDS:
+        raise ConfigError(f"policy is {policy!r}: set one of {', '.join(NEEDS)}")
+    if (needed := NEEDS[policy]) and not config[needed]:
+        raise ConfigError(f"policy={policy} lacks {needed}: set {needed}= to the path of one")
+
+
+def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device) -> Actor:
+    """The actor that the key ``policy`` names.
+
+    ``random``; ``planner``, which plans in the model of ``checkpoint``; ``simulator``, the same planner in the
+    environment's own simulator; ``sb3``, a policy that Stable-Baselines3 saved.
+
+    Args:
+        config: the plain values of `configs/collect.yaml`.
+        env: what it will act in.
+        device: where a model is put.
+
+    Raises ConfigError for settings that do not go together, CheckpointError for a model of another environment.
+    """
+    check_policy(config)
+    spec = env.env_spec
+    match config["policy"]:
+        case "planner":
+            model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
+            check_fits(model.spec, spec, config["checkpoint"])
+            return PlanningAgent(model, make_planner(config["planner"], spec), latents=config["latents"])
+        case "simulator":
+            return SimulatorAgent(env, make_planner(config["planner"], spec))
+        case "sb3":
+            return load_sb3(config["sb3"], config["algorithm"], spec)
+        case _:
+            return RandomActor(spec)

@@ -1,0 +1,92 @@
+"""Measures planning to goal frames: ``python -m agents.reach_goals env=reacher checkpoint=RUN``.
+
+Goals are places that random actions lead to. From the same starts play the random policy, the planner by rewards, and
+the planner by each cost of being far from the goal; what counts is the true distance of the simulator's bodies.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from tqdm import tqdm
+
+from agents.actor import Actor, RandomActor
+from agents.goals import reach
+from agents.planners import make_planner
+from agents.planning import PlanningAgent
+from agents.reaching import find_goal, pursue, reaching_table
+from agents.seeds import seed_of
+from envs import make_env
+from worldmodel.command import command
+from worldmodel.errors import ConfigError
+from worldmodel.hardware import prepare_threads
+from worldmodel.pretrained import check_fits, from_pretrained
+from worldmodel.records import Records, provenance
+from worldmodel.run_folder import new_run
+from worldmodel.trainer import make_fabric
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="reach_goals")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    for key, least in (("seed", 0), ("goals", 1), ("away", 1), ("decisions", 1)):
+        if type(config[key]) is not int or config[key] < least:
+            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
+    env = make_env(settings["env"], rendering=config.rendering)
+    fabric = make_fabric(config.accelerator, 1, config.precision)
+    model = from_pretrained(config.checkpoint, feedback=config.feedback, device=fabric.device)
+    check_fits(model.spec, env.env_spec, config.checkpoint)
+    planner = make_planner(settings["planner"], model.spec)
+    run = new_run(config)
+    records = Records(run)
+    records.write("header", 0, **provenance(settings))
+
+    goals = []
+    for index in range(config.goals):
+        goals.append(find_goal(env, seed_of(config.seed, "goals", index), decisions=config.away))
+        Image.fromarray(goals[-1].frame).save(run / f"goal{index:02d}.png")
+    actors: dict[str, list[Actor]] = {
+        "random": [RandomActor(model.spec)] * len(goals),
+        "by rewards": [PlanningAgent(model, planner, latents=config.latents)] * len(goals),
+    }
+    for cost in config.costs:
+        actors[f"by {cost}"] = [
+            PlanningAgent(model, planner, objective=reach(goal.frame, cost), latents=config.latents) for goal in goals
+        ]
+    distances = {}
+    with tqdm(total=len(actors) * len(goals), unit="goal", disable=None) as bar, fabric.autocast():
+        for name, pursuers in actors.items():
+            start = time.perf_counter()
+            paths = []
+            for goal, actor in zip(goals, pursuers, strict=True):
+                paths.append(pursue(env, goal, actor, decisions=config.decisions))
+                bar.update()
+            distances[name] = paths
+            records.write(
+                "reaching",
+                0,
+                env=model.spec.env,
+                task=model.spec.task,
+                seed=config.seed,
+                policy=name,
+                start=[goal.distance for goal in goals],
+                final=[path[-1] for path in paths],
+                nearest=[min(path) for path in paths],
+                reached=sum(path[-1] <= config.tolerance for path in paths),
+                seconds=round(time.perf_counter() - start, 1),
+            )
+    records.close()
+    print(reaching_table(goals, distances, config.tolerance))
+    print(Path(run) / "metrics.jsonl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Episodes played side by side: each from a seed of its own, so the same whoever plays it and in whatever order."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.collecting import play_episode
+from agents.policies import make_actor
+from agents.seeds import seed_of
+from envs import make_env
+from worldmodel.episode import episode_path, save_episode
+from worldmodel.errors import WorldModelError
+from worldmodel.hardware import prepare_threads, usable_cores
+from worldmodel.trainer import make_fabric
+
+
+@dataclass(frozen=True)
+class Played:
+    """What is told of an episode that lies in its file.
+
+    Attributes:
+        index: its number.
+        total: its return.
+        length: its transitions.
+        env_frames: its simulator steps.
+    """
+
+    index: int
+    total: float
+    length: int
+    env_frames: int
+
+
+class Collector:
+    """Plays numbered episodes of one policy in an environment of its own.
+
+    Args:
+        config: the plain values of `configs/collect.yaml`.
+        folder: where the episodes are filed.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
+        self._config = config
+        self._folder = folder
+        self._env = make_env(config["env"], rendering=config["rendering"])
+        self._fabric = make_fabric(config["accelerator"], 1, config["precision"])
+        self._actor = make_actor(config, self._env, device=self._fabric.device)
+
+    def play(self, index: int) -> Played:
+        """Plays and files the index-th episode."""
+        config = self._config
+        with self._fabric.autocast():
+            episode = play_episode(
+                self._env,
+                self._actor,
+                spec=self._env.env_spec,
+                seed=seed_of(config["seed"], "collect", index),
+                exploration=config["exploration"],
+                name=config["policy"],
+            )
+        save_episode(episode, episode_path(self._folder, index))
+        return Played(index, episode.total, len(episode), episode.env_frames)
+
+
+def collect(config: Mapping[str, Any], folder: Path, indices: Sequence[int], *, workers: int) -> Iterator[Played]:
+    """Plays the episodes `indices` and yields each as it is filed, in any order.
+
+    With one worker they are played in this process. More are processes that share the cores; an error in one of them
+    is raised here, and what the others have in hand is filed before this ends.
+    """
+    if workers == 1:
+        collector = Collector(config, folder)
+        yield from map(collector.play, indices)
+        return
+    # Not by fork: OpenGL and torch's threads do not survive it.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(config, folder, workers))
+    try:
+        for done in as_completed([pool.submit(_play, index) for index in indices]):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise WorldModelError(
+            f"one of {workers} workers died ({error}), perhaps for want of memory: resume with fewer"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: Collector | None = None
+_settings: tuple[Mapping[str, Any], Path] | None = None
+
+
+def _begin(config: Mapping[str, Any], folder: Path, workers: int) -> None:
+    """A worker process begins. What may fail waits for the first episode: its errors reach who asked for it."""
+    global _settings
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle: it ends this process in order
+    prepare_threads()
+    torch.set_num_threads(max(1, usable_cores() // workers))
+    _settings = config, folder
+
+
+def _play(index: int) -> Played:
+    global _worker
+    if _worker is None:
+        assert _settings is not None
+        _worker = Collector(*_settings)
+    return _worker.play(index)
