@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any
@@ -12,9 +14,20 @@ from gymnasium.spaces import Box
 
 from envs.pixels import Outcome
 from envs.rendering import GL_HELP, choose_gl, draw_fast
+from envs.snapshot import Snapshot, copy_mujoco, take
 from worldmodel.errors import EnvError
 
 UNLIMITED = 1e10  # what MuJoCo gives as the bound of a control without one
+BULKY = ("tex_", "mesh_", "hfield_", "skin_", "bvh_")
+
+
+@dataclass(frozen=True)
+class DmcSnapshot:
+    """A moment of a `DmcSimulator`."""
+
+    task: Snapshot
+    put_data_back: Callable[[], None]
+    episode: list[np.ndarray]
 
 
 class DmcSimulator:
@@ -29,37 +42,73 @@ class DmcSimulator:
     """
 
     def __init__(self, domain: str, task: str, *, size: tuple[int, int], fast: bool) -> None:
+        self._name = f"{domain} {task}"
         suite = _import_suite()
         _check_known("domain", domain, suite.TASKS_BY_DOMAIN)
         _check_known(f"task of {domain}", task, suite.TASKS_BY_DOMAIN[domain])
-        self._env = suite.load(domain, task, task_kwargs={"time_limit": float("inf")})
-        bounds = self._env.action_spec()
+        env = suite.load(domain, task)
+        # A step of `env` also makes observations, which nobody reads and which can cost as much as physics.
+        self._task, self._physics = env.task, env.physics
+        self._substeps = round(env.control_timestep() / env.physics.timestep())
+        bounds = env.action_spec()
         limits = np.stack([bounds.minimum, bounds.maximum])
         low, high = np.where(np.abs(limits) < UNLIMITED, limits, np.inf * np.sign(limits))
         self.action_space = Box(low, high, dtype=np.float64)
-        self._camera = _camera(self._env.physics, size, fast)
+        self._camera = _camera(self._physics, size, fast)
+        self._model = _changeable(self._physics.model.ptr)
+        self._episode = [array.copy() for array in self._model]  # values of the model in this episode
 
     def reset(self, seed: int | None) -> None:
         """A seed gives the episode that ``suite.load(..., task_kwargs={"random": seed})`` starts with."""
         if seed is not None:
             if seed >= 2**32:
                 raise EnvError(f"seed {seed} is too large for dm_control: give one below 2**32")
-            self._env.task.random.seed(seed)
-        self._env.reset()
+            self._task.random.seed(seed)
+        with self._physics.reset_context():
+            self._task.initialize_episode(self._physics)
+        self._episode = [array.copy() for array in self._model]
 
     def step(self, action: np.ndarray) -> Outcome:
         """Discount 0 at the end is termination; an end without it is truncation."""
-        step = self._env.step(action)
-        terminated = step.last() and step.discount == 0
-        return Outcome(float(step.reward), terminated, step.last() and not terminated)
+        self._task.before_step(action, self._physics)
+        self._physics.step(self._substeps)
+        self._task.after_step(self._physics)
+        discount = self._task.get_termination(self._physics)  # None while the episode goes on
+        terminated = discount == 0
+        return Outcome(float(self._task.get_reward(self._physics)), terminated, discount is not None and not terminated)
 
     def render(self) -> np.ndarray:
         """The frame (H, W, 3) uint8."""
         return self._camera.render()
 
+    def snapshot(self) -> DmcSnapshot:
+        """All of MuJoCo's data, so that steps go on to the last bit; the task; what it set in the model."""
+        task = take(self._task, name=self._name, keep=(self._physics,))
+        return DmcSnapshot(task, copy_mujoco(self._physics.data.ptr), self._episode)
+
+    def restore(self, snapshot: DmcSnapshot) -> None:
+        """Microseconds for the data, tens of them for the task's random numbers."""
+        snapshot.task.restore()
+        snapshot.put_data_back()
+        if snapshot.episode is not self._episode:
+            self._episode = snapshot.episode
+            for array, values in zip(self._model, self._episode, strict=True):
+                array[...] = values
+
+    def positions(self) -> np.ndarray:
+        """Generalised positions (q,) float64."""
+        return self._physics.position().copy()
+
     def close(self) -> None:
         """Frees OpenGL and MuJoCo memory."""
-        self._env.physics.free()
+        self._physics.free()
+
+
+def _changeable(model: Any) -> list[np.ndarray]:
+    """The arrays in which tasks set up an episode (reacher's target): all but shapes and pictures, some 10 kB."""
+    names = [name for name in dir(model) if not name.startswith(("_", *BULKY))]
+    arrays = [getattr(model, name) for name in names]
+    return [array for array in arrays if isinstance(array, np.ndarray) and array.flags.writeable]
 
 
 def _import_suite() -> ModuleType:

@@ -1,57 +1,77 @@
-"""Any Gymnasium environment that draws itself."""
+"""Any Gymnasium environment that draws itself, or whose observations are images."""
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Mapping
-from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box
 from PIL import Image
 
+from envs.finding import find_env
 from envs.pixels import Outcome
+from envs.snapshot import Snapshot, take
 from worldmodel.errors import EnvError
+
+Frames = Literal["render", "observation"]
 
 
 class GymSimulator:
     """A Gymnasium environment without its registered time limit, its frames resized.
 
     Args:
-        id: as registered; ``module:Name-v0`` imports the module first.
-        kwargs: for its constructor.
+        id, kwargs: see `envs.finding.find_env`.
+        frames: ``render``, what it draws; or ``observation``, the images it observes: uint8 (h, w, 3), (h, w, 1) or
+            (h, w). Then it need not be able to draw, and is not asked to.
         size: (height, width) of its frames; its own shape is not preserved.
 
-    Raises EnvError when it cannot be made, or cannot draw into an array.
+    Raises EnvError when it cannot be made, cannot draw into an array, or observes something else.
     """
 
-    def __init__(self, id: str, kwargs: Mapping[str, Any], *, size: tuple[int, int]) -> None:
+    def __init__(self, id: str, kwargs: Mapping[str, Any], *, frames: Frames, size: tuple[int, int]) -> None:
         self._id = id
         self._size = size
-        self._env = _make(id, kwargs)
-        if "rgb_array" not in self._env.metadata.get("render_modes", []):
-            self._env.close()
-            raise EnvError(f"{id} cannot draw itself: its render_modes lack 'rgb_array', and frames are all we see")
+        self._observes = frames == "observation"
+        self._observation: Any = None
+        self._env = find_env(id, kwargs if self._observes else {**kwargs, "render_mode": "rgb_array"})
         self.action_space = self._env.action_space
+        if reason := _unseen(self._env, frames):
+            self._env.close()
+            raise EnvError(f"{id} {reason}")
 
     def reset(self, seed: int | None) -> None:
-        """Observations other than frames are dropped."""
-        self._env.reset(seed=seed)
+        """A seed starts its random stream anew."""
+        self._observation, _ = self._env.reset(seed=seed)
 
     def step(self, action: Any) -> Outcome:
-        """Observations other than frames are dropped."""
-        _, reward, terminated, truncated, _ = self._env.step(action)
+        """Its info is dropped."""
+        self._observation, reward, terminated, truncated, _ = self._env.step(action)
         return Outcome(float(reward), bool(terminated), bool(truncated))
 
     def render(self) -> np.ndarray:
         """The frame (H, W, 3) uint8."""
-        frame = self._env.render()
-        if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
+        frame = self._observation if self._observes else self._env.render()
+        if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and _is_picture(frame.shape, self._observes)):
             found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            if self._observes:
+                raise EnvError(f"{self._id} observes {found}, against its own {self._env.observation_space}")
             raise EnvError(f"{self._id} draws {found}: an rgb_array must be uint8 (height, width, 3)")
-        return resize(frame, self._size)
+        height, width = frame.shape[:2]
+        return resize(np.broadcast_to(frame.reshape(height, width, -1), (height, width, 3)), self._size)
+
+    def snapshot(self) -> Snapshot:
+        """The attributes of the environment and of its wrappers, see `envs.snapshot.take`."""
+        return take(self, name=self._id)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Some 100 µs, more where attributes are large."""
+        snapshot.restore()
+
+    def positions(self) -> np.ndarray:
+        """Raises EnvError: Gymnasium has no word for them."""
+        raise EnvError(f"{self._id} has no generalised positions: only dm_control's tasks tell them")
 
     def close(self) -> None:
         """Closes the environment."""
@@ -68,19 +88,25 @@ def resize(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BOX))
 
 
-def _make(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    """``gymnasium.make`` with our errors; without TimeLimit, and without checks of observations nobody reads."""
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if "DISPLAY" not in os.environ:
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-    try:
-        with warnings.catch_warnings():
-            # said again, better, as an EnvError
-            warnings.filterwarnings("ignore", message=".*not in the possible render_modes")
-            return gymnasium.make(id, max_episode_steps=-1, disable_env_checker=True, render_mode="rgb_array", **kwargs)
-    except gymnasium.error.UnregisteredEnv as error:
-        near = get_close_matches(id, gymnasium.registry)
-        guess = f"did you mean {' or '.join(near)}?" if near else "is the package that registers it installed?"
-        raise EnvError(f"Gymnasium has no environment {id!r}: {guess} ({error})") from error
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        raise EnvError(f"{id} cannot be made with kwargs {dict(kwargs)}: {error}") from error
+def _unseen(env: gymnasium.Env[Any, Any], frames: Frames) -> str | None:
+    """Why there are no such frames of `env`, and what to do; None if there are."""
+    space = env.observation_space
+    if frames == "render":
+        if "rgb_array" in env.metadata.get("render_modes", []):
+            return None
+        return (
+            "cannot draw itself: its render_modes lack 'rgb_array', and frames are all we see: "
+            "set env.frames=observation if its observations are images"
+        )
+    if isinstance(space, Box) and space.dtype == np.uint8 and _is_picture(space.shape, True):
+        return None
+    return (
+        f"observes {space}, not images: env.frames=observation takes a Box of uint8 (height, width, 3), "
+        "(height, width, 1) or (height, width); set env.frames=render to have it drawn"
+    )
+
+
+def _is_picture(shape: tuple[int, ...], grey_too: bool) -> bool:
+    return (len(shape) == 3 and shape[2] == 3) or (
+        grey_too and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
+    )

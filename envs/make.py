@@ -12,7 +12,8 @@ from envs.rendering import RENDERINGS
 from worldmodel.errors import ConfigError
 
 COMMON_KEYS = {"backend", "name", "action_repeat", "time_limit", "size"}
-OWN_KEYS = {"dm_control": {"domain", "task"}, "gymnasium": {"id", "kwargs"}}
+OWN_KEYS = {"dm_control": {"domain", "task"}, "gymnasium": {"id", "kwargs", "frames"}}
+FRAMES = ("render", "observation")
 
 
 def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> PixelEnv:
@@ -21,7 +22,8 @@ def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> Pixel
     Args:
         config: plain values under exactly these keys: ``backend``; ``name``, short, for folders; ``action_repeat``,
             simulator steps per step; ``time_limit`` in simulator steps, 0 for none; ``size``, [height, width],
-            multiples of 16; and ``domain`` and ``task`` (backend dm_control) or ``id`` and ``kwargs`` (gymnasium).
+            multiples of 16; and ``domain`` and ``task`` (backend dm_control) or ``id``, ``kwargs`` and ``frames``
+            (gymnasium, see `envs.gym.GymSimulator`).
         rendering: ``standard``, or ``fast``: cheaper shadows and edges, where MuJoCo draws for dm_control.
 
     Raises:
@@ -36,7 +38,7 @@ def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> Pixel
         simulator = DmcSimulator(config["domain"], task, size=(height, width), fast=rendering == "fast")
     else:
         task = config["id"]
-        simulator = GymSimulator(task, config["kwargs"], size=(height, width))
+        simulator = GymSimulator(task, config["kwargs"], frames=config["frames"], size=(height, width))
     try:
         return PixelEnv(
             simulator,
@@ -68,6 +70,8 @@ def _check(config: Mapping[str, Any], rendering: str) -> None:
     for key in sorted({"name", "domain", "task", "id"} & expected):
         if not (isinstance(config[key], str) and config[key]):
             raise ConfigError(f"env.{key} is {config[key]!r}: set a name")
+    if "frames" in expected and config["frames"] not in FRAMES:
+        raise ConfigError(f"env.frames is {config['frames']!r}: set one of {', '.join(FRAMES)}")
     if not isinstance(config.get("kwargs", {}), Mapping):
         raise ConfigError(f"env.kwargs is {config['kwargs']!r}: set a mapping, {{}} for none")
     size = config["size"]

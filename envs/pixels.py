@@ -36,8 +36,26 @@ class Simulator(Protocol):
     def render(self) -> np.ndarray:
         """The present frame (H, W, 3) uint8, in memory that the next may overwrite."""
 
+    def snapshot(self) -> Any:
+        """All that the next steps depend on, random streams included; EnvError when it cannot be copied."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Goes back to a snapshot of its own, which stays good for further times."""
+
+    def positions(self) -> np.ndarray:
+        """Generalised positions (q,) float64; EnvError for a simulator that has none."""
+
     def close(self) -> None:
         """Frees everything; may be called twice."""
+
+
+class PixelSnapshot(NamedTuple):
+    """A moment of one `PixelEnv`."""
+
+    env: PixelEnv
+    simulator: Any
+    elapsed: int
+    running: bool
 
 
 class PixelEnv(gymnasium.Env[np.ndarray, Any]):
@@ -45,7 +63,9 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
 
     Actions are vectors in [-1, 1], scaled to the simulator's bounds, or integers from 0. A step repeats its action,
     sums the rewards, ends with the episode, and draws the last frame only. Every info holds ``env_frames``: the
-    simulator steps just taken. `render` gives the present frame again, without drawing it anew.
+    simulator steps just taken. `render` gives the last frame drawn again, without drawing it anew.
+
+    To plan in the simulator itself: `snapshot`, `advance` along some actions, `restore`; none of them draws.
 
     Args:
         simulator: what is simulated; closed with this.
@@ -91,6 +111,12 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
 
         Raises EnvError outside an episode, and for an action outside the action space.
         """
+        before = self._elapsed
+        total, terminated, truncated = self.advance(action)
+        return self._draw(), total, terminated, truncated, {"env_frames": self._elapsed - before}
+
+    def advance(self, action: Any) -> tuple[float, bool, bool]:
+        """`step` without drawing: the summed reward, terminated, truncated. Raises as `step` does."""
         if not self._running:
             raise EnvError("there is no episode to step in: call reset() first, and after each episode's end")
         own_action = self._own_action(action)
@@ -102,10 +128,32 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
             self._elapsed += 1
             truncated = not terminated and (ended or self._elapsed == self.env_spec.time_limit)
         self._running = not (terminated or truncated)
-        return self._draw(), total, terminated, truncated, {"env_frames": self._elapsed - before}
+        return total, terminated, truncated
+
+    def snapshot(self) -> PixelSnapshot:
+        """The true state: after `restore`, the same actions earn the same rewards and give the same frames.
+
+        Raises EnvError for a simulator whose state cannot be copied.
+        """
+        return PixelSnapshot(self, self._simulator.snapshot(), self._elapsed, self._running)
+
+    def restore(self, snapshot: PixelSnapshot) -> None:
+        """Goes back to a snapshot, of this episode or another; it can be restored any number of times.
+
+        Nothing is drawn: until the next step `render` goes on giving the last frame drawn. Raises EnvError for another
+        environment's snapshot.
+        """
+        if snapshot.env is not self:
+            raise EnvError("the snapshot is of another environment: restore it in the one that took it")
+        self._simulator.restore(snapshot.simulator)
+        self._elapsed, self._running = snapshot.elapsed, snapshot.running
+
+    def positions(self) -> np.ndarray:
+        """The simulator's generalised positions (q,) float64, in its own units; EnvError where there are none."""
+        return self._simulator.positions()
 
     def render(self) -> np.ndarray:
-        """The present frame (H, W, 3) uint8; EnvError before the first reset."""
+        """The last frame drawn (H, W, 3) uint8; EnvError before the first reset."""
         if self._frame is None:
             raise EnvError("there is no frame yet: call reset() first")
         return self._frame.copy()

@@ -1,0 +1,78 @@
+"""From an id to a Gymnasium environment: registered, or anybody's own by its import path."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import gymnasium
+from gymnasium.wrappers import TimeLimit
+
+from worldmodel.errors import EnvError
+
+EXTRAS = {"ale_py": "atari"}  # which of our extras installs a package
+
+
+def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment of an id, without its registered time limit.
+
+    Args:
+        id: as registered (``CartPole-v1``); or ``module:Name``, which imports the module, then takes its attribute
+            ``Name``, a class or callable that gives a ``gymnasium.Env``, or the id ``Name`` it has registered.
+        kwargs: for the constructor.
+
+    Raises EnvError when there is no such module or environment, or it cannot be made. An own class's errors other than
+    TypeError, ValueError, ImportError and Gymnasium's pass through, for their traceback.
+    """
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if "DISPLAY" not in os.environ:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    module_name, colon, name = id.partition(":")
+    module = _import(id, module_name) if colon else None
+    own: Callable[..., Any] | None = getattr(module, name, None)
+    try:
+        env = _make_registered(id, kwargs) if own is None else own(**kwargs)
+    except gymnasium.error.UnregisteredEnv as error:
+        raise _unknown(id, name, module, error) from error
+    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
+        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {error}") from error
+    if not isinstance(env, gymnasium.Env):
+        raise EnvError(f"{id} gives {type(env).__qualname__}, not a gymnasium.Env: name a class that inherits from it")
+    return env.env if isinstance(env, TimeLimit) else env
+
+
+def _make_registered(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+    """Without checks of observations nobody reads."""
+    with warnings.catch_warnings():
+        # said again, better, as an EnvError
+        warnings.filterwarnings("ignore", message=".*not in the possible render_modes")
+        return gymnasium.make(id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+
+
+def _import(id: str, name: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except (ImportError, ValueError) as error:
+        missing = isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}.")
+        mend = "see to what it imports"
+        if name in EXTRAS:
+            mend = f"pip install 'svg-worldmodel[{EXTRAS[name]}]'"
+        elif missing:
+            mend = "give its dotted name, and have its folder on the Python path: start there, or set PYTHONPATH"
+        raise EnvError(f"{id} needs the module {name!r}, which cannot be imported ({error}): {mend}") from error
+
+
+def _unknown(id: str, name: str, module: ModuleType | None, error: Exception) -> EnvError:
+    if module is None:
+        near, what = get_close_matches(id, gymnasium.registry), f"Gymnasium has no environment {id!r}"
+        guess = f"is the package that registers it installed, and named, as in env.id=package:{id}?"
+    else:
+        near = get_close_matches(name, [*vars(module), *gymnasium.registry])
+        what = f"{module.__name__} has no {name!r} and registers no such environment"
+        guess = "name a class in it that inherits from gymnasium.Env"
+    return EnvError(f"{what}: {f'did you mean {" or ".join(near)}?' if near else guess} ({error})")
