@@ -1,0 +1,25 @@
+"""Makes a folder of episodes of a Minari data set: ``python -m agents.minari_import dataset=ID data=FOLDER``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from agents.minari_data import import_dataset
+from worldmodel.command import command
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="minari_import")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    episodes = import_dataset(config.dataset, Path(config.data), name=config.name, size=settings["size"])
+    print(f"{episodes} episodes in {config.data}")
+
+
+if __name__ == "__main__":
+    main()
