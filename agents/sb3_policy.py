@@ -1,0 +1,136 @@
+"""Policies that Stable-Baselines3 trained, as actors: to collect episodes with, or to compare a planner against."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+
+from agents.actor import explored
+from envs.spec import action_vector
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.spec import EnvSpec
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.policies import BasePolicy
+
+ALGORITHMS = ("A2C", "DQN", "PPO", "SAC", "TD3")
+
+
+class SB3Actor:
+    """An SB3 policy of single frames as an `agents.actor.Actor`.
+
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC)
+    samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise that
+    `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay untouched.
+
+    Args:
+        policy: on the CPU, as `load_sb3` gives it.
+        spec: of the environment to act in.
+
+    Raises ConfigError when the policy was not trained on such frames and actions.
+    """
+
+    def __init__(self, policy: BasePolicy, spec: EnvSpec) -> None:
+        _check_fits(policy, spec)
+        self._policy: Any = policy
+        self._spec = spec
+        self._samples = _is_distribution(policy)
+        self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
+
+    def reset(self, frame: np.ndarray) -> None:
+        """A new episode begins with `frame` (H, W, 3) uint8."""
+        self._frame = np.array(frame)  # of our own: torch warns of memory that it must not write to
+
+    def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
+        """The next action (a,) float32 in [-1, 1], or one-hot; see the class for `exploration`."""
+        if exploration == 0 or not self._samples:
+            return explored(self._predict(deterministic=True), self._spec, generator, exploration)
+        seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+        with torch.random.fork_rng(devices=()):
+            torch.default_generator.manual_seed(seed)  # the only stream that SB3's distributions draw from
+            if self._gsde:
+                self._policy.reset_noise()  # its matrix would else be that of an earlier episode
+            return self._predict(deterministic=False)
+
+    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
+        """Remembers the frame (H, W, 3) uint8; nothing else."""
+        self.reset(frame)
+
+    def _predict(self, *, deterministic: bool) -> np.ndarray:
+        # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
+        action, _ = self._policy.predict(self._frame, deterministic=deterministic)
+        return action_vector(self._spec, action)
+
+
+def load_sb3(path: Path, algorithm: str) -> BasePolicy:
+    """The policy in a zip that ``model.save(path)`` wrote, on the CPU, without the algorithm's memory of experience.
+
+    An SB3 zip holds pickled objects (cloudpickle): loading one **runs code** that it brings. Load none that you would
+    not run as a program.
+
+    Args:
+        path: the zip.
+        algorithm: that trained it, of `ALGORITHMS`.
+
+    Raises:
+        ConfigError: SB3 is not installed, or the algorithm is none of those.
+        CheckpointError: there is no such file, or it cannot be loaded as that algorithm.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"algorithm is {algorithm!r}: set one of {', '.join(ALGORITHMS)}")
+    try:
+        import stable_baselines3
+    except ImportError as error:
+        raise ConfigError(f"SB3 is not installed ({error}): pip install 'svg-worldmodel[sb3]'") from error
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no file: give the zip that model.save wrote, its suffix included")
+    if not _is_sb3_zip(path):
+        raise CheckpointError(f"{path} is no zip of SB3 (it holds no `data`): give the one that model.save wrote")
+    try:
+        # A buffer is made anew on loading, at its full size: gigabytes of frames, and nobody here fills it.
+        model = getattr(stable_baselines3, algorithm).load(path, device="cpu", buffer_size=1, n_steps=1)
+    except Exception as error:  # of whatever kind: unpickling runs foreign code, and other algorithms lack other parts
+        mend = "name the algorithm that saved it, and install what it needs"
+        raise CheckpointError(f"{path} cannot be loaded as {algorithm} ({error!r}): {mend}") from error
+    return model.policy
+
+
+def _is_sb3_zip(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "data" in archive.namelist()
+
+
+def _is_distribution(policy: BasePolicy) -> bool:
+    """Whether there is something to sample from; DDPG's policies are TD3's."""
+    from stable_baselines3.dqn.policies import DQNPolicy
+    from stable_baselines3.td3.policies import TD3Policy
+
+    return not isinstance(policy, DQNPolicy | TD3Policy)
+
+
+def _check_fits(policy: BasePolicy, spec: EnvSpec) -> None:
+    height, width = spec.frame_size
+    seen = policy.observation_space
+    shapes = ((height, width, 3), (3, height, width))  # SB3 puts channels first when it trains
+    if not (isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape in shapes):
+        raise ConfigError(
+            f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {shapes[0]}: "
+            "set env.size to what it was trained on, or train it on single frames of this environment"
+        )
+    taken: spaces.Space = (
+        spaces.Box(-1, 1, (spec.action_size,), np.float32)
+        if spec.action_kind == "box"
+        else spaces.Discrete(spec.action_size)
+    )
+    if policy.action_space != taken:
+        raise ConfigError(
+            f"the policy acts in {policy.action_space}, {spec.env}/{spec.task} takes {taken}: "
+            "give the environment that it was trained in, made by envs.make_env"
+        )
