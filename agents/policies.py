@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch
 from agents.actor import Actor, RandomActor
 from agents.planners import make_planner
 from agents.planning import PlanningAgent
-from agents.sb3_policy import load_sb3
+from agents.sb3_policy import SB3Actor, load_sb3
 from agents.simulator import SimulatorAgent
 from envs.pixels import PixelEnv
 from worldmodel.errors import ConfigError
@@ -52,6 +53,6 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
         case "simulator":
             return SimulatorAgent(env, make_planner(config["planner"], spec))
         case "sb3":
-            return load_sb3(config["sb3"], config["algorithm"], spec)
+            return SB3Actor(load_sb3(Path(config["sb3"]), config["algorithm"]), spec)
         case _:
             return RandomActor(spec)

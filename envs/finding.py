@@ -75,4 +75,5 @@ def _unknown(id: str, name: str, module: ModuleType | None, error: Exception) ->
         near = get_close_matches(name, [*vars(module), *gymnasium.registry])
         what = f"{module.__name__} has no {name!r} and registers no such environment"
         guess = "name a class in it that inherits from gymnasium.Env"
-    return EnvError(f"{what}: {f'did you mean {" or ".join(near)}?' if near else guess} ({error})")
+    guess = f"did you mean {' or '.join(near)}?" if near else guess
+    return EnvError(f"{what}: {guess} ({error})")

@@ -2,7 +2,7 @@
 
 Attributes are pickled: that copies whatever has no life outside Python and numpy, keeps references among them, and
 refuses the rest by itself. Named here is what stays in place instead: environments within environments, whose own
-attributes are copied; means of drawing; and memory of simulators that know how to copy it.
+attributes are copied; means of drawing; and what copies its own state, as simulators and random streams do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from worldmodel.errors import EnvError
 
@@ -38,7 +39,7 @@ class Snapshot:
     owners: tuple[Any, ...]
     attributes: bytes  # of each owner in turn, as one stream
     kept: tuple[Any, ...]  # what the stream refers to by number
-    foreign: tuple[Callable[[], Any], ...]  # put memory outside Python back
+    foreign: tuple[Callable[[], Any], ...]  # put back the state of what keeps its place
 
     def restore(self) -> None:
         """Gives the owners their attributes of that moment."""
@@ -106,6 +107,10 @@ class _Pickler(pickle.Pickler):
             self.foreign.append(copy_mujoco(value))
         elif kind == "ale_py._ale_py.ALEInterface":  # its random numbers included
             self.foreign.append(partial(value.restoreSystemState, value.cloneSystemState()))
+        elif isinstance(value, np.random.RandomState):  # random streams too: five times faster than made anew
+            self.foreign.append(partial(value.set_state, value.get_state()))
+        elif isinstance(value, np.random.BitGenerator):
+            self.foreign.append(partial(setattr, value, "state", value.state))
         elif isinstance(value, FunctionType):
             return value.__closure__ is None  # a closure may hold state
         else:

@@ -30,6 +30,8 @@ def make_planner(config: Mapping[str, Any], spec: EnvSpec) -> Planner:
     Raises ConfigError for a planner that does not exist or does not take the environment's actions, for unknown or
     missing keys, and for numbers that cannot work together.
     """
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"the planner is {config!r}: give its settings, as configs/planner/ does")
     settings = {str(key): value for key, value in config.items()}
     name = settings.pop("kind", None)
     if name not in PLANNERS:

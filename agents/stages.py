@@ -1,0 +1,70 @@
+"""The commands that make what the ladder measures, each in a folder of its own under the ladder's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldmodel.errors import WorldModelError
+
+
+class Stages:
+    """Runs each command to its end; what is done already is not done again, and what was stopped goes on.
+
+    Args:
+        run: the ladder's folder.
+        config: the plain values of `configs/ladder.yaml`.
+        overrides: the command line's, of which those for the environment, the model, its training and the planner
+            are handed on.
+    """
+
+    def __init__(self, run: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+        self._run = run
+        self._config = config
+        self._overrides = overrides
+        self._common = [f"{key}={config[key]}" for key in ("seed", "accelerator", "precision")]
+        self._rendered = f"rendering={config['rendering']}"
+
+    def score_simulator(self) -> Path:
+        """The planner in the simulator plays as many episodes as evaluations have; its `metrics.jsonl`."""
+        return self._simulate("simulator", self._config["evaluation_episodes"], 0.0) / "metrics.jsonl"
+
+    def fit_good_data(self) -> Path:
+        """A model of what the planner in the simulator did, with noise on its actions; its run folder."""
+        config = self._config
+        data = self._simulate("good_data", config["good_episodes"], config["good_exploration"]) / "episodes"
+        settings = [f"data={data}", f"updates={config['good_updates']}", *self._common]
+        return self._command("worldmodel.train", "good_model", [*self._given("model", "train"), *settings])
+
+    def learn_online(self) -> Path:
+        """The main job, with its own settings; its run folder."""
+        given = self._given("env", "model", "train", "planner")
+        return self._command("agents.cem_plan", "online", [*given, self._rendered, *self._common])
+
+    def _simulate(self, name: str, episodes: int, exploration: float) -> Path:
+        config = self._config
+        planner = dict(config["simulator_planner"])
+        settings = [
+            "policy=simulator",
+            f"episodes={episodes}",
+            f"exploration={exploration}",
+            f"workers={config['workers']}",
+            f"planner={planner.pop('kind')}",
+            *(f"planner.{key}={value}" for key, value in planner.items()),
+        ]
+        return self._command("agents.collect", name, [*self._given("env"), *settings, self._rendered, *self._common])
+
+    def _given(self, *groups: str) -> list[str]:
+        return [override for override in self._overrides if override.lstrip("+~").split("=")[0].split(".")[0] in groups]
+
+    def _command(self, module: str, name: str, overrides: Sequence[str]) -> Path:
+        folder = self._run / name
+        resume = ["resume=true"] if (folder / "config.yaml").exists() else []
+        call = ["-m", module, *overrides, f"run={folder}", *resume]
+        print("$ python", *call, flush=True)
+        if subprocess.run([sys.executable, *call]).returncode:
+            raise WorldModelError("the command above failed: mend what it says, then go on with resume=true")
+        return folder
