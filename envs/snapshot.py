@@ -27,7 +27,7 @@ STAY = {
     "pygame.time.Clock",
     "pygame.font.Font",
     "mujoco._structs.MjModel",
-    "mujoco.renderer.Renderer",
+    "mujoco.rendering.classic.renderer.Renderer",
     "gymnasium.envs.mujoco.mujoco_rendering.MujocoRenderer",
 }
 
@@ -83,6 +83,14 @@ def copy_mujoco(data: Any) -> Callable[[], None]:
     return partial(mujoco.mj_copyData, data, data.model, copy(data))
 
 
+def _copy_atari(ale: Any) -> Callable[[], None]:
+    """Copies an emulator, its random numbers included; what is returned puts that back."""
+    if ale.getFloat("repeat_action_probability") > 0:
+        # ALE 0.12 leaves the action that may be repeated out of its state
+        raise ValueError("sticky actions are no part of Atari's state: set env.kwargs.repeat_action_probability=0")
+    return partial(ale.restoreSystemState, ale.cloneSystemState())
+
+
 class _Pickler(pickle.Pickler):
     """Copies all but what stays, which it numbers."""
 
@@ -105,8 +113,8 @@ class _Pickler(pickle.Pickler):
             self.owners.append(value)
         elif kind == "mujoco._structs.MjData":
             self.foreign.append(copy_mujoco(value))
-        elif kind == "ale_py._ale_py.ALEInterface":  # its random numbers included
-            self.foreign.append(partial(value.restoreSystemState, value.cloneSystemState()))
+        elif kind == "ale_py._ale_py.ALEInterface":
+            self.foreign.append(_copy_atari(value))
         elif isinstance(value, np.random.RandomState):  # random streams too: five times faster than made anew
             self.foreign.append(partial(value.set_state, value.get_state()))
         elif isinstance(value, np.random.BitGenerator):

@@ -13,9 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from omegaconf import OmegaConf
 
 from envs import EnvSpec, action_vector, dmc, env_action, env_spec, make_env
-from envs.gym import resize
 from envs.pixels import Outcome, PixelEnv
-from envs.rendering import choose_gl
 from worldmodel.errors import ConfigError, EnvError
 
 BOUNDS = Box(np.array([-2.0, 0.1]), np.array([4.0, 0.3]), dtype=np.float64)
@@ -33,6 +31,7 @@ BALANCING = {
     "name": "cartpole_gym",
     "id": "CartPole-v1",
     "kwargs": {},
+    "frames": "render",
     "action_repeat": 2,
     "time_limit": 500,
     "size": [64, 64],
@@ -63,6 +62,15 @@ class Counter:
         self.drawn += 1
         return np.full((16, 32, 3), self.drawn, np.uint8)
 
+    def snapshot(self) -> list[Any]:
+        return list(self.actions)
+
+    def restore(self, snapshot: list[Any]) -> None:
+        self.actions = list(snapshot)
+
+    def positions(self) -> np.ndarray:
+        return np.array([len(self.actions)], np.float64)
+
     def close(self) -> None:
         self.closed = True
 
@@ -83,15 +91,6 @@ def unroll(env: PixelEnv, seed: int | None, steps: int = 4) -> tuple[np.ndarray,
         frames.append(frame)
         rewards.append(reward)
     return np.stack(frames), np.array(rewards)
-
-
-@pytest.fixture(scope="session")
-def gl() -> None:
-    """Skips where MuJoCo cannot draw, naming the packages."""
-    try:
-        choose_gl()
-    except EnvError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(params=["cartpole", "cartpole_gym"])
@@ -127,6 +126,49 @@ def test_render_gives_the_present_frame_without_drawing() -> None:
     assert (env.render() == 1).all()
     env.render()[:] = 0
     assert (env.render() == 1).all() and simulator.drawn == 1
+
+
+def test_advancing_is_stepping_without_drawing() -> None:
+    simulators = Counter(terminates=8), Counter(terminates=8)
+    stepped, advanced = (pixels(simulator, repeat=3) for simulator in simulators)
+    stepped.reset()
+    advanced.reset()
+    for action in np.zeros((3, 2), np.float32):
+        assert advanced.advance(action) == stepped.step(action)[1:4]
+    assert [simulator.drawn for simulator in simulators] == [4, 1]
+    with pytest.raises(EnvError, match=r"no episode to step in: call reset\(\)"):
+        advanced.advance(action)
+    with pytest.raises(EnvError, match="is not a vector of 2 numbers"):
+        advanced.reset()
+        advanced.advance(np.ones(3))
+
+
+def test_a_snapshot_brings_back_the_episode_its_clock_and_its_positions_but_draws_nothing() -> None:
+    simulator, action = Counter(), np.zeros(2, np.float32)
+    env = pixels(simulator, repeat=3, limit=9)
+    env.reset()
+    env.step(action)
+    snapshot = env.snapshot()
+    for _ in range(3):
+        assert env.positions().tolist() == [3.0]
+        assert [env.advance(action) for _ in range(2)] == [(111e3, False, False), (111e6, False, True)]
+        env.restore(snapshot)  # also after the end
+    assert (env.render() == 2).all() and simulator.drawn == 2
+    env.reset()
+    env.restore(snapshot)  # also from another episode
+    frame, reward, *_ = env.step(action)
+    assert reward == 111e3 and (frame == 4).all()
+    with pytest.raises(EnvError, match="of another environment: restore it in the one that took it"):
+        pixels(Counter()).restore(snapshot)
+
+
+def test_a_snapshot_outside_an_episode_stays_outside() -> None:
+    env = pixels(Counter())
+    snapshot = env.snapshot()
+    env.reset()
+    env.restore(snapshot)
+    with pytest.raises(EnvError, match=r"no episode to step in: call reset\(\)"):
+        env.advance(np.zeros(2))
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(6, [3, 3]), (7, [3, 3, 1]), (2, [2]), (0, [3, 3, 3, 3])])
@@ -271,25 +313,6 @@ def test_actions_that_do_not_fit_are_refused() -> None:
             action_vector(discrete, action)
     with pytest.raises(EnvError, match=r"has no env_spec: make it with envs\.make_env"):
         env_spec(gymnasium.make("CartPole-v1"))
-
-
-# Resizing
-
-
-def test_resizing_averages_areas() -> None:
-    picture = np.zeros((4, 8, 3), np.uint8)
-    picture[:2, :2] = [[[0], [40]], [[80], [120]]]  # averages to 60
-    picture[2:, 6:, 1] = 200
-    expected = np.zeros((2, 4, 3), np.uint8)
-    expected[0, 0] = 60
-    expected[1, 3, 1] = 200
-    np.testing.assert_array_equal(resize(picture, (2, 4)), expected)
-
-
-def test_resizing_stretches_and_keeps_a_frame_of_its_size() -> None:
-    picture = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    np.testing.assert_array_equal(resize(picture, (4, 6)), picture)
-    np.testing.assert_array_equal(resize(picture, (8, 6)), picture.repeat(2, axis=0))
 
 
 # The real environments
@@ -450,6 +473,7 @@ def test_the_configurations_are_those_tested_here(name: str) -> None:
         ({"colour": 1, "domain": "x"}, "env has colour, domain, which gymnasium does not know: remove it"),
         ({"kwargs": None}, "env.kwargs is None: set a mapping"),
         ({"id": 3}, "env.id is 3: set a name"),
+        ({"frames": "both"}, "env.frames is 'both': set one of render, observation"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(change: dict[str, Any], message: str) -> None:
@@ -464,54 +488,6 @@ def test_missing_settings_and_unknown_renderings_are_refused() -> None:
         make_env({})
     with pytest.raises(ConfigError, match="rendering is 'pretty': set one of standard, fast"):
         make_env(BALANCING, rendering="pretty")
-
-
-class Blind(gymnasium.Env[np.ndarray, int]):
-    """Draws nothing, or not what it should."""
-
-    observation_space = Box(0, 1, (1,))
-    action_space = Discrete(2)
-
-    def __init__(self, render_mode: str | None = None, draws: Any = None) -> None:
-        self.metadata = {"render_modes": [] if draws is None else ["rgb_array"]}
-        self.render_mode = render_mode
-        self.draws = draws
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        return np.zeros(1, np.float32), {}
-
-    def render(self) -> Any:
-        return self.draws
-
-
-@pytest.fixture
-def blind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Registers `Blind` for a test."""
-    spec = gymnasium.envs.registration.EnvSpec("Blind-v0", entry_point=Blind)
-    monkeypatch.setitem(gymnasium.registry, "Blind-v0", spec)
-
-
-@pytest.mark.usefixtures("blind")
-def test_environments_that_cannot_be_seen_are_refused() -> None:
-    with pytest.raises(EnvError, match="Blind-v0 cannot draw itself: its render_modes lack 'rgb_array'"):
-        make_env(BALANCING | {"id": "Blind-v0"})
-    for draws, found in (("ascii", "str"), (np.zeros((8, 8), np.uint8), r"uint8 \(8, 8\)")):
-        with pytest.raises(EnvError, match=f"Blind-v0 draws {found}: an rgb_array must be uint8"):
-            make_env(BALANCING | {"id": "Blind-v0", "kwargs": {"draws": draws}}).reset()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"id": "CartPol-v1"}, "Gymnasium has no environment 'CartPol-v1': did you mean CartPole-v1"),
-        ({"id": "Zzz-v1"}, "no environment 'Zzz-v1': is the package that registers it installed?"),
-        ({"id": "nowhere:CartPole-v1"}, "nowhere:CartPole-v1 cannot be made.*No module named 'nowhere'"),
-        ({"kwargs": {"gravity": 3}}, "CartPole-v1 cannot be made with kwargs {'gravity': 3}: .*unexpected keyword"),
-    ],
-)
-def test_gymnasium_environments_that_do_not_exist_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(EnvError, match=message):
-        make_env(BALANCING | change)
 
 
 @pytest.mark.usefixtures("gl")

@@ -1,0 +1,17 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import pytest
+
+from envs.rendering import choose_gl
+from worldmodel.errors import EnvError
+
+
+@pytest.fixture(scope="session")
+def gl() -> None:
+    """Skips where MuJoCo cannot draw, naming the packages."""
+    try:
+        choose_gl()
+    except EnvError as error:
+        pytest.skip(str(error))
