@@ -387,6 +387,21 @@ def test_swingup_is_dm_controls() -> None:
 
 
 @pytest.mark.usefixtures("gl")
+@pytest.mark.parametrize(("domain", "task"), [("walker", "walk"), ("finger", "spin"), ("ball_in_cup", "catch")])
+def test_tasks_of_several_physics_steps_a_step_are_dm_controls(domain: str, task: str) -> None:
+    from dm_control import suite
+
+    env = make_env(SWINGUP | {"domain": domain, "task": task, "action_repeat": 1})
+    reference = suite.load(domain, task, task_kwargs={"random": 11})
+    env.reset(seed=11)
+    reference.reset()
+    for action in np.random.default_rng(0).uniform(-1, 1, (20, env_spec(env).action_size)).astype(np.float32):
+        assert env.step(action)[1] == reference.step(action.astype(np.float64)).reward
+        np.testing.assert_array_equal(env.positions(), reference.physics.position())
+    env.close()
+
+
+@pytest.mark.usefixtures("gl")
 def test_dm_controls_own_time_limit_is_dropped() -> None:
     env = make_env(SWINGUP | {"time_limit": 0, "action_repeat": 1001})  # its own: 1000
     env.reset(seed=0)
@@ -482,7 +497,7 @@ def test_settings_that_cannot_be_meant_are_refused(change: dict[str, Any], messa
 
 
 def test_missing_settings_and_unknown_renderings_are_refused() -> None:
-    with pytest.raises(ConfigError, match="env lacks kwargs, size: gymnasium needs action_repeat, backend, id"):
+    with pytest.raises(ConfigError, match="env lacks kwargs, size: gymnasium needs action_repeat, backend, frames, id"):
         make_env({key: value for key, value in BALANCING.items() if key not in ("size", "kwargs")})
     with pytest.raises(ConfigError, match=r"env\.backend is None: set one of"):
         make_env({})
