@@ -8,7 +8,7 @@ import gymnasium
 import hydra
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete, MultiBinary
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 from gymnasium.utils.env_checker import check_env
 from omegaconf import OmegaConf
 
@@ -273,6 +273,8 @@ def test_a_choice_outside_the_action_space_is_refused(action: Any) -> None:
         (Box(-1, 1, (2, 2)), "one-dimensional Box"),
         (Box(0, 9, (2,), np.int32), "one-dimensional Box"),
         (MultiBinary(3), r"up takes actions from MultiBinary\(3\).*Discrete will do"),
+        (MultiDiscrete([2, 3]), r"up takes actions from MultiDiscrete\(\[2 3\]\)"),
+        (Dict({"push": Discrete(2)}), r"up takes actions from Dict\('push': Discrete\(2\)\)"),
     ],
 )
 def test_action_spaces_that_cannot_be_used_are_refused(space: gymnasium.Space[Any], message: str) -> None:
