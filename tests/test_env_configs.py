@@ -14,7 +14,8 @@ from omegaconf.errors import InterpolationToMissingValueError
 import configs
 from envs import env_spec, make_env
 
-NAMED = sorted(path.stem for path in (Path(configs.__file__).parent / "env").glob("*.yaml") if path.stem != "gymnasium")
+ANY = {"gymnasium", "dm_control"}  # of which one names the environment oneself
+NAMED = sorted({path.stem for path in (Path(configs.__file__).parent / "env").glob("*.yaml")} - ANY)
 PLANET = {  # Hafner et al. 2019, table 1
     "cartpole": ("swingup", 8),
     "reacher": ("easy", 4),

@@ -9,10 +9,20 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-CONFIGS = {"agents.cem_plan": "cem_plan", "worldmodel.train": "train_model", "worldmodel.summary": "summary"}
+CONFIGS = {
+    "agents.cem_plan": "cem_plan",
+    "agents.collect": "collect",
+    "agents.ladder": "ladder",
+    "agents.minari_export": "minari_export",
+    "agents.minari_import": "minari_import",
+    "agents.reach_goals": "reach_goals",
+    "worldmodel.summary": "summary",
+    "worldmodel.train": "train_model",
+}
 COMMANDS = sorted({line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("    python -m ")})
 
 
@@ -28,7 +38,15 @@ def test_every_command_and_its_settings_exist(command: str) -> None:
     if overrides[:1] == ["--config-name"]:
         _, config, *overrides = overrides
     with initialize_config_module("configs", version_base="1.3"):
-        compose(config, overrides=[*overrides, "run=unused"] if module != "worldmodel.summary" else overrides)
+        composed = compose(config, overrides=overrides)
+        if "run" in composed:  # by default it holds the time, which Hydra knows in a command only
+            composed.run = "unused"
+        OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+
+
+def test_the_example_of_ones_own_environment_is_the_one_that_is_tested() -> None:
+    tested = (ROOT / "tests" / "dot.py").read_text().partition("class Dot")[2].replace("  # noqa: RUF012", "")
+    assert tested.strip() in README
 
 
 def test_every_target_of_make_exists() -> None:
