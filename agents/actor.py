@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from worldmodel.errors import ConfigError
 from worldmodel.spec import EnvSpec
 
 
@@ -24,17 +25,33 @@ class Actor(Protocol):
 
 
 class RandomActor:
-    """Uniform in [-1, 1], or uniform over the choices; looks at nothing."""
+    """Uniform in [-1, 1], or uniform over the choices; looks at nothing.
 
-    def __init__(self, spec: EnvSpec) -> None:
+    Args:
+        spec: whose actions.
+        persistence: in [0, 1), the probability that the last action is taken once more. Independent actions cancel
+            out, and a mass stays about where it was; held ones go places.
+
+    Raises ConfigError for another persistence.
+    """
+
+    def __init__(self, spec: EnvSpec, *, persistence: float = 0.0) -> None:
+        if not 0 <= persistence < 1:
+            raise ConfigError(f"persistence is {persistence}: set a probability in [0, 1)")
         self._spec = spec
+        self._persistence = persistence
+        self._last: np.ndarray | None = None
 
     def reset(self, frame: np.ndarray) -> None:
-        """Nothing to remember."""
+        """Nothing is held from the episode before."""
+        self._last = None
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
-        """A uniformly random action (a,); it cannot explore any more than that."""
-        return random_action(self._spec, generator)
+        """A uniformly random action (a,), or the last one; it cannot explore any more than that."""
+        held = self._persistence > 0 and float(_uniform(generator, 1)) < self._persistence
+        if self._last is None or not held:
+            self._last = random_action(self._spec, generator)
+        return self._last
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Nothing to remember."""

@@ -55,4 +55,4 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
         case "sb3":
             return SB3Actor(load_sb3(Path(config["sb3"]), config["algorithm"]), spec)
         case _:
-            return RandomActor(spec)
+            return RandomActor(spec, persistence=config["persistence"])

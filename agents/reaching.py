@@ -12,6 +12,8 @@ from agents.collecting import episode_generator
 from envs.pixels import PixelEnv
 from envs.spec import env_action
 
+PERSISTENCE = 0.8  # of the actions that lead to goals
+
 
 @dataclass(frozen=True, eq=False)
 class Goal:
@@ -36,8 +38,8 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def find_goal(env: PixelEnv, seed: int, *, decisions: int) -> Goal:
-    """Where `decisions` random actions lead from the start of the episode `seed`."""
-    actor, generator = RandomActor(env.env_spec), episode_generator(seed)
+    """Where `decisions` random actions, most of them held for some time, lead from the start of the episode `seed`."""
+    actor, generator = RandomActor(env.env_spec, persistence=PERSISTENCE), episode_generator(seed)
     frame, _ = env.reset(seed=seed)
     start = env.positions()
     for _ in range(decisions):

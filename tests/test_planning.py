@@ -281,3 +281,17 @@ def test_read_only_frames_are_filtered_too() -> None:
     frame = draw(3)
     frame.flags.writeable = False
     PlanningAgent(LineModel(), Recorder()).reset(frame[:, ::-1])
+
+
+def test_random_actions_may_be_held() -> None:
+    generator = torch.Generator().manual_seed(0)
+    actor = RandomActor(BOX, persistence=0.8)
+    drawn = np.stack([actor.act(generator) for _ in range(3000)])
+    assert (drawn[1:] == drawn[:-1]).all(1).mean() == pytest.approx(0.8, abs=0.02)
+    assert abs(drawn.mean()) < 0.1 and drawn.min() < -0.9 and drawn.max() > 0.9
+    held = RandomActor(BOX, persistence=0.999999)
+    first, again = (held.act(generator) for _ in range(2))
+    held.reset(np.zeros(0))
+    assert (first == again).all() and (held.act(generator) != first).any()  # a new episode draws anew
+    with pytest.raises(ConfigError, match="persistence is 1: set a probability in"):
+        RandomActor(BOX, persistence=1)
