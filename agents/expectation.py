@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from agents.planning import PlanningAgent
+from worldmodel.episode import Episode
 
 
 class Expecting:
@@ -42,11 +43,11 @@ class Expecting:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Returns over the horizon, of every decision that has a whole horizon before its episode's end.
+    """Returns over the horizon, of every decision whose horizon ends before a truncation does: what came is known.
 
     Attributes:
         decisions: how many.
-        expected, realised: their means; None where no decision has a horizon before it.
+        expected, realised: their means; None where there is no such decision.
         correlation: between the two over decisions, in [-1, 1]; None where one of them never varies.
     """
 
@@ -56,11 +57,15 @@ class Expectation:
     correlation: float | None
 
 
-def compare(expected: Sequence[Sequence[float]], rewards: Sequence[np.ndarray], horizon: int) -> Expectation:
-    """What was expected at each decision of some episodes, beside the sum of the `horizon` rewards from there on."""
+def compare(expected: Sequence[Sequence[float]], episodes: Sequence[Episode], horizon: int) -> Expectation:
+    """What was expected at each decision of some episodes, beside the sum of the `horizon` rewards from there on.
+
+    After a termination nothing is earned, and plans know it; what a truncation cut off is not known.
+    """
     promised: list[float] = []
     came: list[float] = []
-    for expectations, earned in zip(expected, rewards, strict=True):
+    for expectations, episode in zip(expected, episodes, strict=True):
+        earned = np.pad(episode.rewards, (0, horizon - 1 if episode.terminated else 0))
         whole = len(earned) - horizon + 1
         if whole > 0:
             promised += expectations[:whole]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from agents.planning import Latents, Objective
@@ -25,7 +25,7 @@ def read_goal(path: Path | str, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             frame = np.asarray(picture.convert("RGB"))
-    except (FileNotFoundError, IsADirectoryError, UnidentifiedImageError) as error:
+    except (OSError, SyntaxError) as error:  # both are raised by Pillow: files that end early, broken PNGs
         raise DataError(f"the goal {path} cannot be read ({error}): give a picture, such as a PNG") from error
     if frame.shape[:2] != size:
         raise DataError(
@@ -53,7 +53,7 @@ def reach(goal: np.ndarray, cost: str) -> Objective:
         return model.embedding(model.initial(frame.to(model.device), actions))
 
     def far_in_features(model: WorldModel) -> Callable[[State], Tensor]:
-        there = embedded(model)  # anew for each search: the model may have learned since
+        there = embedded(model)  # anew each time: the model may have learned since
         return lambda state: (model.embedding(state) - there).square().flatten(1).mean(1)
 
     def far_in_pixels(model: WorldModel) -> Callable[[State], Tensor]:
@@ -78,8 +78,9 @@ def reach(goal: np.ndarray, cost: str) -> Objective:
 
 
 def _checked(costs: Tensor, n: int, name: str) -> Tensor:
-    if costs.shape != (n,):
-        raise ConfigError(f"goal_cost {name} gave {tuple(costs.shape)} for {n} frames: it must give one cost each")
+    found = tuple(costs.shape) if isinstance(costs, Tensor) else type(costs).__name__
+    if found != (n,):
+        raise ConfigError(f"goal_cost {name} gave {found} for {n} frames: it must give a tensor of one cost each")
     return costs
 
 
@@ -87,7 +88,7 @@ def _import_cost(name: str) -> FrameCost:
     module, _, function = name.partition(":")
     try:
         found = getattr(import_module(module), function) if module and function else None
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:  # TypeError: a path, ./own.py, for a module
         raise ConfigError(f"goal_cost {name!r} cannot be imported ({error}): is its folder on the path?") from error
     if not callable(found):
         raise ConfigError(f"goal_cost is {name!r}: set features, pixels, or module:function")

@@ -32,6 +32,8 @@ from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import make_fabric
 
+COUNTS = ("evaluation_episodes", "good_episodes", "good_updates", "workers", "context", "horizon")
+
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ladder")
 @command
@@ -40,8 +42,10 @@ def main(config: DictConfig) -> None:
     prepare_threads()
     overrides = HydraConfig.get().overrides.task
     config = run_config(config, overrides)
+    if not config.resume:
+        config.given = overrides
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    least = {"seed": 0, "evaluation_episodes": 1, "good_episodes": 1, "good_updates": 1, "context": 1, "horizon": 1}
+    least = {"seed": 0} | dict.fromkeys(COUNTS, 1)
     for key, minimum in least.items():
         if type(config[key]) is not int or config[key] < minimum:
             raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {minimum}")
@@ -52,11 +56,11 @@ def main(config: DictConfig) -> None:
     fabric = make_fabric(config.accelerator, 1, config.precision)
     if config.online:
         check_fits(read_checkpoint(resolve(Path(config.online))).spec, spec, config.online)
+    known = simulator_returns(Path(config.simulator), spec.env, spec.task) if config.simulator else None
     run = make_run(config)
-    stages = Stages(run, settings, overrides)
+    stages = Stages(run, settings, config.given)
 
-    metrics = Path(config.simulator) if config.simulator else stages.score_simulator()
-    simulator = simulator_returns(metrics, spec.env, spec.task)
+    simulator = known or simulator_returns(stages.score_simulator(), spec.env, spec.task)
     sources = {OFFLINE: stages.fit_good_data(), ONLINE: Path(config.online) if config.online else stages.learn_online()}
 
     seeds = [seed_of(config.seed, "evaluate", index) for index in range(config.evaluation_episodes)]

@@ -66,12 +66,13 @@ def measure(
     model = from_pretrained(source, device=fabric.device)
     check_fits(model.spec, env.env_spec, str(source))
     agent = Expecting(PlanningAgent(model, planner))
+    paths = [episode_path(folder, index) for index in range(len(seeds))]
     episodes, expected = [], []
-    for index, seed in enumerate(seeds):
+    for path, seed in zip(paths, seeds, strict=True):
         episodes.append(play(env, agent, "planner", seed, fabric))
         expected.append(agent.expected)
-        save_episode(episodes[-1], episode_path(folder, index))
-    windows = Replay(folder).sample(WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
+        save_episode(episodes[-1], path)
+    windows = Replay(paths).sample(WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
     batch = batch_to(windows, fabric.device)
     errors = {
         feedback: open_loop_errors(from_pretrained(source, feedback=feedback, device=fabric.device), batch, context)
@@ -79,7 +80,7 @@ def measure(
     }
     return Measured(
         returns=[episode.total for episode in episodes],
-        expectation=compare(expected, [episode.rewards for episode in episodes], planner.horizon),
+        expectation=compare(expected, episodes, planner.horizon),
         errors=errors,
     )
 

@@ -7,7 +7,6 @@ the planner by each cost of being far from the goal; what counts is the true dis
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any, cast
 
 import hydra
@@ -45,14 +44,9 @@ def main(config: DictConfig) -> None:
     model = from_pretrained(config.checkpoint, feedback=config.feedback, device=fabric.device)
     check_fits(model.spec, env.env_spec, config.checkpoint)
     planner = make_planner(settings["planner"], model.spec)
-    run = new_run(config)
-    records = Records(run)
-    records.write("header", 0, **provenance(settings))
 
-    goals = []
-    for index in range(config.goals):
-        goals.append(find_goal(env, seed_of(config.seed, "goals", index), decisions=config.away))
-        Image.fromarray(goals[-1].frame).save(run / f"goal{index:02d}.png")
+    seeds = [seed_of(config.seed, "goals", index) for index in range(config.goals)]
+    goals = [find_goal(env, seed, decisions=config.away) for seed in seeds]
     actors: dict[str, list[Actor]] = {
         "random": [RandomActor(model.spec)] * len(goals),
         "by rewards": [PlanningAgent(model, planner, latents=config.latents)] * len(goals),
@@ -61,6 +55,11 @@ def main(config: DictConfig) -> None:
         actors[f"by {cost}"] = [
             PlanningAgent(model, planner, objective=reach(goal.frame, cost), latents=config.latents) for goal in goals
         ]
+    run = new_run(config)
+    records = Records(run)
+    records.write("header", 0, **provenance(settings))
+    for index, goal in enumerate(goals):
+        Image.fromarray(goal.frame).save(run / f"goal{index:02d}.png")
     distances = {}
     with tqdm(total=len(actors) * len(goals), unit="goal", disable=None) as bar, fabric.autocast():
         for name, pursuers in actors.items():
@@ -85,7 +84,7 @@ def main(config: DictConfig) -> None:
             )
     records.close()
     print(reaching_table(goals, distances, config.tolerance))
-    print(Path(run) / "metrics.jsonl")
+    print(run / "metrics.jsonl")
 
 
 if __name__ == "__main__":

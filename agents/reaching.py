@@ -22,7 +22,7 @@ class Goal:
     Attributes:
         seed: of the episode it was found in, whose start is the start.
         frame: (H, W, 3) uint8, what it looks like.
-        positions: (m, 3) metres, the true place of every body.
+        positions: (m, 3) metres, the true place of every body, see `PixelEnv.positions`.
         distance: metres from the start, see `distance`.
     """
 

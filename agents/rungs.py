@@ -43,7 +43,7 @@ def _scores(returns: Mapping[str, Sequence[float]]) -> str:
     lines = [f"{'':<26}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}  episodes   share"]
     for name, values in returns.items():
         x = np.asarray(values)
-        share = "–" if top == ground else format((x.mean() - ground) / (top - ground), ".0%")
+        share = "–" if top <= ground else format((x.mean() - ground) / (top - ground), ".0%")
         lines.append(f"{name:<26}{x.mean():>9.1f}{x.std():>9.1f}{x.min():>9.1f}{x.max():>9.1f}{len(x):>10}{share:>8}")
     return "\n".join(lines)
 

@@ -17,8 +17,8 @@ class Stages:
     Args:
         run: the ladder's folder.
         config: the plain values of `configs/ladder.yaml`.
-        overrides: the command line's, of which those for the environment, the model, its training and the planner
-            are handed on.
+        overrides: the command line's that began the ladder, of which those for the environment, the model, its
+            training and the planner are handed on.
     """
 
     def __init__(self, run: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ class Stages:
             f"exploration={exploration}",
             f"workers={config['workers']}",
             f"planner={planner.pop('kind')}",
-            *(f"planner.{key}={value}" for key, value in planner.items()),
+            *(f"++planner.{key}={value}" for key, value in planner.items()),
         ]
         return self._command("agents.collect", name, [*self._given("env"), *settings, self._rendered, *self._common])
 
@@ -65,6 +65,12 @@ class Stages:
         resume = ["resume=true"] if (folder / "config.yaml").exists() else []
         call = ["-m", module, *overrides, f"run={folder}", *resume]
         print("$ python", *call, flush=True)
-        if subprocess.run([sys.executable, *call]).returncode:
+        with subprocess.Popen([sys.executable, *call]) as process:
+            try:
+                status = process.wait()
+            except BaseException:
+                process.terminate()  # rather than kill: it ends its own workers in order
+                raise
+        if status:
             raise WorldModelError("the command above failed: mend what it says, then go on with resume=true")
         return folder

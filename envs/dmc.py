@@ -96,8 +96,8 @@ class DmcSimulator:
                 array[...] = values
 
     def positions(self) -> np.ndarray:
-        """Generalised positions (q,) float64."""
-        return self._physics.position().copy()
+        """Centres of mass (m, 3) float64 metres, without the world: a body may turn about its origin."""
+        return self._physics.data.xipos[1:].copy()
 
     def close(self) -> None:
         """Frees OpenGL and MuJoCo memory."""

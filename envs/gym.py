@@ -71,7 +71,7 @@ class GymSimulator:
 
     def positions(self) -> np.ndarray:
         """Raises EnvError: Gymnasium has no word for them."""
-        raise EnvError(f"{self._id} has no generalised positions: only dm_control's tasks tell them")
+        raise EnvError(f"{self._id} does not tell where its bodies are: only dm_control's tasks do")
 
     def close(self) -> None:
         """Closes the environment."""

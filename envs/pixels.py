@@ -43,7 +43,7 @@ class Simulator(Protocol):
         """Goes back to a snapshot of its own, which stays good for further times."""
 
     def positions(self) -> np.ndarray:
-        """Generalised positions (q,) float64; EnvError for a simulator that has none."""
+        """Where each body is: (m, 3) float64 metres; EnvError for a simulator that does not tell."""
 
     def close(self) -> None:
         """Frees everything; may be called twice."""
@@ -149,7 +149,7 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
         self._elapsed, self._running = snapshot.elapsed, snapshot.running
 
     def positions(self) -> np.ndarray:
-        """The simulator's generalised positions (q,) float64, in its own units; EnvError where there are none."""
+        """Where each of the simulator's bodies is: (m, 3) float64 metres; EnvError where it does not tell."""
         return self._simulator.positions()
 
     def render(self) -> np.ndarray:

@@ -31,9 +31,9 @@ def errors_figure(errors: Mapping[str, Errors]) -> Figure:
 
     Raises DataError when there is nothing to draw.
     """
-    if not errors:
+    quantities = list(next(iter(errors.values()), ()))
+    if not quantities:
         raise DataError("there are no errors to draw: measure a model at least")
-    quantities = list(next(iter(errors.values())))
     figure = Figure(figsize=(4.2 * len(quantities), 3.6), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(quantities), squeeze=False)[0]
     for axes, quantity in zip(panels, quantities, strict=True):
