@@ -15,6 +15,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.pictures.curve import curve_figure, learning_curve
 from worldmodel.pictures.dream import GAP, LABEL_HEIGHT, LABEL_WIDTH, dream, strip
+from worldmodel.pictures.errors import draw_errors, errors_figure
 from worldmodel.pictures.video import (
     BACKGROUND,
     CAPTION_HEIGHT,
@@ -255,3 +256,39 @@ def test_a_short_strip_shows_every_frame(tmp_path: Path) -> None:
 def test_a_strip_of_one_column_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="columns is 1"):
         strip(tmp_path / "strip.png", quarters(3, 8, 8), quarters(3, 8, 8), 2, columns=1)
+
+
+ERRORS = {
+    "good data": {"reward": [0.5, None, 1.5, 2.0], "frame": [0.1, 0.2, 0.3, None]},
+    "its own data": {"reward": [0.6, 0.7, 0.8, 0.9], "frame": [None, None, None, None]},
+}
+
+
+def test_errors_are_a_panel_a_quantity_and_a_line_a_model_with_gaps() -> None:
+    reward, frame = errors_figure(ERRORS).axes
+    assert [axes.get_title() for axes in (reward, frame)] == ["reward", "frame"]
+    for axes in (reward, frame):
+        assert axes.get_xlabel() == "imagined steps" and axes.get_ylim()[0] == 0
+        mean, *lines = axes.lines
+        assert list(mean.get_ydata()) == [1, 1]  # as good as the mean
+        assert [line.get_label() for line in lines] == list(ERRORS)
+        assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in lines)
+    gap = float("nan")
+    np.testing.assert_array_equal(reward.lines[1].get_ydata(), [0.5, gap, 1.5, 2.0])
+    np.testing.assert_array_equal(reward.lines[2].get_ydata(), [0.6, 0.7, 0.8, 0.9])
+    np.testing.assert_array_equal(frame.lines[1].get_ydata(), [0.1, 0.2, 0.3, gap])
+    np.testing.assert_array_equal(frame.lines[2].get_ydata(), [gap] * 4)
+    assert [text.get_text() for text in reward.get_legend().get_texts()] == list(ERRORS)
+
+
+def test_errors_are_drawn_into_a_file_alone(tmp_path: Path) -> None:
+    draw_errors(tmp_path / "errors.png", ERRORS)
+    with Image.open(tmp_path / "errors.png") as image:
+        assert image.size == (2 * 504, 432)
+    assert [path.name for path in tmp_path.iterdir()] == ["errors.png"]
+
+
+@pytest.mark.parametrize("errors", [{}, {"good data": {}}])
+def test_no_errors_are_an_error(tmp_path: Path, errors: dict) -> None:
+    with pytest.raises(DataError, match="there are no errors to draw: measure a model at least"):
+        draw_errors(tmp_path / "errors.png", errors)
