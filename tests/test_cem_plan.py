@@ -158,6 +158,22 @@ def test_a_trained_model_plans_without_learning(home: Path, whole: Outcome) -> N
     assert not list((home / "planned" / "episodes").iterdir()) + list((home / "planned" / "checkpoints").iterdir())
 
 
+@pytest.mark.parametrize("cost", ["features", "own_costs:darkness"])
+def test_a_goal_is_planned_for_instead_of_rewards(home: Path, whole: Outcome, cost: str) -> None:
+    (home / "own_costs.py").write_text("def darkness(frames, goal):\n    return 1 - frames.flatten(1).mean(1)\n")
+    by_rewards = [load_episode(path) for path in sorted((home / "whole" / "evaluation").iterdir())]
+    Image.fromarray(by_rewards[1].frames[-1]).save(home / "goal.png")
+    run = f"goal_{cost.partition(':')[0]}"
+    outcome = cem_plan(home, *TINY, "checkpoint=whole", "goal=goal.png", f"goal_cost={cost}", f"run={run}")
+    assert outcome.returncode == 0, outcome.stderr
+    by_goal = [load_episode(path) for path in sorted((home / run / "evaluation").iterdir())]
+    for ours, theirs in zip(by_goal, by_rewards, strict=True):
+        np.testing.assert_array_equal(ours.frames[0], theirs.frames[0])
+    assert any(
+        ours.actions.tolist() != theirs.actions.tolist() for ours, theirs in zip(by_goal, by_rewards, strict=True)
+    )
+
+
 def test_svg_prime_learns_and_plans_through_pixels(home: Path) -> None:
     small = ["model=svg_prime", "model.K=0.125", "model.M=0.02", "model.feature=8", "model.head=8"]
     outcome = cem_plan(home, *TINY, *small, "episodes=2", "feedback=pixels", "run=pixels")
@@ -200,6 +216,8 @@ def test_the_control_suite_runs_too(home: Path) -> None:
         ("+planner.nonsense=1", "does not know nonsense: its settings are horizon, candidates, iterations, elites"),
         ("feedback=bogus", "feedback is 'bogus': set one of features, pixels"),
         ("rendering=bogus", "rendering is 'bogus': set one of standard, fast"),
+        ("goal=nowhere.png", "the goal nowhere.png cannot be read"),
+        ("goal=whole/dream.png", "frames are 16x16 (height x width): give a frame of the environment, or resize it"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_its_mend(
