@@ -86,6 +86,7 @@ def found(home: Path) -> list[Any]:
     return goals
 
 
+@pytest.mark.slow
 def test_every_policy_pursues_the_same_goals(home: Path, found: list[Any]) -> None:
     costs = "costs=[features,pixels,own_costs:darkness]"
     outcome = reach_goals(home, "env=point_mass", "checkpoint=moving", "seed=5", costs, "run=whole")
