@@ -18,10 +18,8 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from envs.rendering import choose_gl
 from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.episode import load_episode
-from worldmodel.errors import EnvError
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.records import read_records
 
@@ -194,13 +192,22 @@ def test_svg_prime_learns_and_plans_through_pixels(home: Path) -> None:
     assert evaluation["kind"] == "evaluation" and len(evaluation["returns"]) == 2
 
 
-@pytest.fixture
-def gl() -> None:
-    """Skips where MuJoCo cannot draw, naming the packages."""
-    try:
-        choose_gl()
-    except EnvError as error:
-        pytest.skip(str(error))
+@pytest.mark.slow
+def test_somebodys_own_environment_is_learned_where_its_file_lies(home: Path) -> None:
+    (home / "dot.py").write_text((ROOT / "tests" / "dot.py").read_text())
+    own = ["env=gymnasium", "env.id=dot:Dot", "env.time_limit=20", *SIZES, *MODEL, "episodes=2", "run=own"]
+    outcome = cem_plan(home, *own)
+    assert outcome.returncode == 0, outcome.stderr
+    evaluation = lines(home / "own")[-1]
+    assert (evaluation["kind"], evaluation["env"], evaluation["env_frames"]) == ("evaluation", "dot:Dot", 40)
+
+
+@pytest.mark.slow
+def test_atari_runs_too(home: Path) -> None:
+    pytest.importorskip("ale_py")
+    outcome = cem_plan(home, "env=pong", "env.time_limit=64", *SIZES, *MODEL, "episodes=2", "run=pong")
+    assert outcome.returncode == 0, outcome.stderr
+    assert [record["returns"] for record in lines(home / "pong") if record["kind"] == "evaluation"] == [[0.0, 0.0]]
 
 
 @pytest.mark.slow
