@@ -5,6 +5,7 @@ They lie in the run's `episodes` folder, one file each; `python -m worldmodel.tr
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -15,8 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import returns_table
-from agents.policies import check_policy
-from agents.workers import collect
+from agents.workers import Collector, Played, collect
 from worldmodel.command import command
 from worldmodel.episode import episode_path, load_episode
 from worldmodel.errors import ConfigError
@@ -35,8 +35,10 @@ def main(config: DictConfig) -> None:
     for key, least in (("seed", 0), ("episodes", 1), ("workers", 1)):
         if type(config[key]) is not int or config[key] < least:
             raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
-    check_policy(settings)
+    if not 0 <= config.exploration < math.inf:
+        raise ConfigError(f"exploration is {config.exploration}: set a finite number >= 0")
     folder = Path(config.run) / "episodes"
+    collector = Collector(settings, folder)
     started = folder.is_dir() and any(folder.iterdir())
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
@@ -47,20 +49,20 @@ def main(config: DictConfig) -> None:
     start = time.perf_counter()
     try:
         with tqdm(total=config.episodes, initial=config.episodes - len(missing), unit="episode", disable=None) as bar:
-            for played in collect(settings, folder, missing, workers=config.workers):
+            for played in collect(collector, missing, workers=config.workers):
                 bar.write(f"episode {played.index:>4}: return {played.total:.1f} in {played.length} decisions")
                 bar.update()
-        episodes = [load_episode(episode_path(folder, index)) for index in range(config.episodes)]
-        returns = [episode.total for episode in episodes]
+        episodes = [Played.of(index, load_episode(episode_path(folder, index))) for index in range(config.episodes)]
+        returns = [played.total for played in episodes]
         records.write(
             "collection",
             config.episodes,
-            env=episodes[0].spec.env,
-            task=episodes[0].spec.task,
+            env=collector.spec.env,
+            task=collector.spec.task,
             seed=config.seed,
             policy=config.policy,
             episodes=config.episodes,
-            env_frames=sum(episode.env_frames for episode in episodes),
+            env_frames=sum(played.env_frames for played in episodes),
             returns=returns,
             return_mean=sum(returns) / len(returns),
             wall_clock_s=round(time.perf_counter() - start, 1),

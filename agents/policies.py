@@ -21,15 +21,6 @@ NEEDS = {"random": None, "planner": "checkpoint", "simulator": None, "sb3": "sb3
 """Each policy, and the setting that it alone needs."""
 
 
-def check_policy(config: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a policy that does not exist, and for one that lacks what it needs."""
-    policy = config["policy"]
-    if policy not in NEEDS:
-        raise ConfigError(f"policy is {policy!r}: set one of {', '.join(NEEDS)}")
-    if (needed := NEEDS[policy]) and not config[needed]:
-        raise ConfigError(f"policy={policy} lacks {needed}: set {needed}= to the path of one")
-
-
 def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device) -> Actor:
     """The actor that the key ``policy`` names.
 
@@ -41,11 +32,15 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
         env: what it will act in.
         device: where a model is put.
 
-    Raises ConfigError for settings that do not go together, CheckpointError for a model of another environment.
+    Raises ConfigError for settings that are missing or do not go together, CheckpointError for a model of another
+    environment.
     """
-    check_policy(config)
-    spec = env.env_spec
-    match config["policy"]:
+    spec, policy = env.env_spec, config["policy"]
+    if policy not in NEEDS:
+        raise ConfigError(f"policy is {policy!r}: set one of {', '.join(NEEDS)}")
+    if (needed := NEEDS[policy]) and not config[needed]:
+        raise ConfigError(f"policy={policy} lacks {needed}: set {needed}= to the path of one")
+    match policy:
         case "planner":
             model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
             check_fits(model.spec, spec, config["checkpoint"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +19,7 @@ from agents.collecting import play_episode
 from agents.policies import make_actor
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.episode import episode_path, save_episode
+from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.errors import WorldModelError
 from worldmodel.hardware import prepare_threads, usable_cores
 from worldmodel.trainer import make_fabric
@@ -39,6 +41,11 @@ class Played:
     length: int
     env_frames: int
 
+    @classmethod
+    def of(cls, index: int, episode: Episode) -> Played:
+        """What is told of the index-th, without its frames."""
+        return cls(index, episode.total, len(episode), episode.env_frames)
+
 
 class Collector:
     """Plays numbered episodes of one policy in an environment of its own.
@@ -46,44 +53,45 @@ class Collector:
     Args:
         config: the plain values of `configs/collect.yaml`.
         folder: where the episodes are filed.
+
+    Raises WorldModelError for settings that cannot work, and writes nothing before it plays.
     """
 
     def __init__(self, config: Mapping[str, Any], folder: Path) -> None:
-        self._config = config
-        self._folder = folder
+        self.recipe = config, folder  # what a process needs to make another
         self._env = make_env(config["env"], rendering=config["rendering"])
+        self.spec = self._env.env_spec
         self._fabric = make_fabric(config["accelerator"], 1, config["precision"])
         self._actor = make_actor(config, self._env, device=self._fabric.device)
 
     def play(self, index: int) -> Played:
         """Plays and files the index-th episode."""
-        config = self._config
+        config, folder = self.recipe
         with self._fabric.autocast():
             episode = play_episode(
                 self._env,
                 self._actor,
-                spec=self._env.env_spec,
+                spec=self.spec,
                 seed=seed_of(config["seed"], "collect", index),
                 exploration=config["exploration"],
                 name=config["policy"],
             )
-        save_episode(episode, episode_path(self._folder, index))
-        return Played(index, episode.total, len(episode), episode.env_frames)
+        save_episode(episode, episode_path(folder, index))
+        return Played.of(index, episode)
 
 
-def collect(config: Mapping[str, Any], folder: Path, indices: Sequence[int], *, workers: int) -> Iterator[Played]:
+def collect(collector: Collector, indices: Sequence[int], *, workers: int) -> Iterator[Played]:
     """Plays the episodes `indices` and yields each as it is filed, in any order.
 
-    With one worker they are played in this process. More are processes that share the cores; an error in one of them
-    is raised here, and what the others have in hand is filed before this ends.
+    With one worker the collector plays them itself. More are processes that share the cores, each with a collector
+    like it; an error in one of them is raised here, and what the others have in hand is filed before this ends.
     """
     if workers == 1:
-        collector = Collector(config, folder)
         yield from map(collector.play, indices)
         return
     # Not by fork: OpenGL and torch's threads do not survive it.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(config, folder, workers))
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(collector.recipe, workers))
     try:
         for done in as_completed([pool.submit(_play, index) for index in indices]):
             yield done.result()
@@ -96,21 +104,30 @@ def collect(config: Mapping[str, Any], folder: Path, indices: Sequence[int], *, 
 
 
 _worker: Collector | None = None
-_settings: tuple[Mapping[str, Any], Path] | None = None
+_recipe: tuple[Mapping[str, Any], Path] | None = None
 
 
-def _begin(config: Mapping[str, Any], folder: Path, workers: int) -> None:
+def _begin(recipe: tuple[Mapping[str, Any], Path], workers: int) -> None:
     """A worker process begins. What may fail waits for the first episode: its errors reach who asked for it."""
-    global _settings
+    global _recipe
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle: it ends this process in order
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     prepare_threads()
-    torch.set_num_threads(max(1, usable_cores() // workers))
-    _settings = config, folder
+    torch.set_num_threads(max(1, min(torch.get_num_threads(), usable_cores() // workers)))
+    _recipe = recipe
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed ends nobody in order: its workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _play(index: int) -> Played:
     global _worker
     if _worker is None:
-        assert _settings is not None
-        _worker = Collector(*_settings)
+        assert _recipe is not None
+        _worker = Collector(*_recipe)
     return _worker.play(index)

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
-from worldmodel.run_folder import make_run, run_config
+from worldmodel.run_folder import make_run, new_run, run_config
 
 
 def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
@@ -96,3 +96,30 @@ def test_a_resumed_run_keeps_its_groups(tmp_path: Path) -> None:
             run_config(other, ["resume=true", override])
     same = run_config(config(tmp_path, resume=True), ["resume=true", "env=cartpole"])
     assert same.env.name == "cartpole"
+
+
+def test_a_resumed_run_keeps_who_plays(tmp_path: Path) -> None:
+    """Half a folder of episodes by one policy and half by another would be told as the second's."""
+    make_run(config(tmp_path, policy="random", sb3=None, algorithm="PPO"))
+    for key, value in (("policy", "sb3"), ("sb3", "other.zip"), ("algorithm", "SAC")):
+        changed = config(tmp_path, resume=True, **{"policy": "random", "sb3": None, "algorithm": "PPO", key: value})
+        with pytest.raises(ConfigError, match=f"was started with {key} .*: resume it without {key}={value}"):
+            run_config(changed, [f"{key}={value}"])
+
+
+def test_a_run_too_short_to_resume_is_made_once(tmp_path: Path) -> None:
+    """Its configuration knows no `resume`, and is not given one."""
+    given = OmegaConf.create({"name": "drawing", "title": "of ${name}", "run": str(tmp_path / "runs" / "first")})
+    folder = new_run(given)
+    assert folder == tmp_path / "runs" / "first"
+    written = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert written == {"name": "drawing", "title": "of drawing", "run": str(folder)}
+    with pytest.raises(ConfigError, match=r"first already holds a run: choose another run=$"):
+        new_run(OmegaConf.merge(given, {"name": "other"}))
+    assert OmegaConf.load(folder / "config.yaml").name == "drawing"
+
+
+def test_a_folder_without_a_run_in_it_takes_one(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert new_run(config(tmp_path)) == tmp_path
+    assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -11,7 +11,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
 
 CONFIG = "config.yaml"
-FIXED = ("seed", "rendering", "checkpoint")  # plain values that a run keeps
+FIXED = ("seed", "rendering", "checkpoint", "policy", "sb3", "algorithm")  # plain values that a run keeps
 
 
 def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
