@@ -84,7 +84,7 @@ def settings(policy: str, **others: Any) -> dict[str, Any]:
     """Plain values, as configs/collect.yaml gives them."""
     planner = {"kind": "cem", "horizon": 2, "candidates": 5, "iterations": 2, "elites": 2}
     default = {"planner": planner, "checkpoint": None, "feedback": "features", "latents": "mean"}
-    return {**default, "sb3": None, "algorithm": "PPO", "policy": policy, **others}
+    return {**default, "persistence": 0.0, "sb3": None, "algorithm": "PPO", "policy": policy, **others}
 
 
 def make(env: PixelEnv, policy: str, **others: Any) -> Actor:
@@ -174,3 +174,8 @@ def test_a_policy_needs_nothing_that_is_another_s(env: PixelEnv) -> None:
     """A checkpoint and a zip that do not exist are not looked for."""
     for policy in ("random", "simulator"):
         assert type(make(env, policy, checkpoint="nowhere", sb3="nowhere.zip")) is ACTORS[policy]
+
+
+def test_random_actions_are_held_as_the_setting_says(env: PixelEnv) -> None:
+    actor, generator = make(env, "random", persistence=0.999999), torch.Generator().manual_seed(0)
+    assert (actor.act(generator) == actor.act(generator)).all()
