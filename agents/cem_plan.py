@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
-from agents.goals import reach, read_goal
+from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
 from agents.planning import Objective, PlanningAgent, imagined_return
@@ -33,13 +34,15 @@ from worldmodel.records import Records, provenance, read_records
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
+FIXED = ("seed", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")  # in a resumed run
+
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="cem_plan")
 @command
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task)
+    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
     learner = make_learner(config)
     print(f"run folder: {learner.folder}")
     try:
@@ -49,7 +52,7 @@ def main(config: DictConfig) -> None:
             learner.evaluate()
         else:
             learn(learner)
-        finish(learner)
+        finish(learner, config.goal)
     finally:
         learner.records.close()
 
@@ -77,14 +80,21 @@ def learn(learner: Learner) -> None:
         learner.evaluate()
 
 
-def finish(learner: Learner) -> None:
-    """Prints the table and says where everything is."""
+def finish(learner: Learner, goal: str | None) -> None:
+    """Prints the table and says where everything is; with a goal, how near its frame the evaluation came."""
     metrics = learner.folder / "metrics.jsonl"
     chance, planned = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
     print(returns_table({"random policy": chance, "planner": planned}))
+    if goal:
+        there = read_goal(goal, learner.model.spec.frame_size)
+        ends = [(episode.frames[0], episode.frames[-1]) for episode in learner.evaluated()]
+        start, end = np.mean([[frame_distance(frame, there) for frame in pair] for pair in ends], 0)
+        learner.records.write("goal", learner.progress.env_frames, goal=goal, frame_start=start, frame_end=end)
+        print("planned for the goal, not for these rewards; from its frame, in root mean square grey levels:")
+        print(f"{start:.1f} at the start of an episode, {end:.1f} at the end")
     pictures = [
         draw_curve(learner.folder),
-        *draw_dream(learner.folder, learner.model, learner.held_out(), context=learner.schedule.context),
+        *draw_dream(learner.folder, learner.model, learner.evaluated()[0], context=learner.schedule.context),
     ]
     for path in [*pictures, metrics]:
         print(path)

@@ -17,12 +17,19 @@ from tqdm import tqdm
 
 from agents.closing import returns_table
 from agents.workers import Collector, Played, collect
+from worldmodel.checkpoint import resolve
 from worldmodel.command import command
-from worldmodel.episode import episode_path, load_episode
+from worldmodel.episode import episode_path
 from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
+
+# In a resumed collection all but how many episodes there are and who plays them side by side.
+FIXED = (
+    *("seed", "rendering", "policy", "persistence", "exploration", "precision"),
+    *("checkpoint", "feedback", "latents", "sb3", "algorithm"),
+)
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="collect")
@@ -30,7 +37,9 @@ from worldmodel.run_folder import make_run, run_config
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task)
+    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    if config.checkpoint:
+        config.checkpoint = str(resolve(Path(config.checkpoint)))  # one for all workers, should its run go on
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("episodes", 1), ("workers", 1)):
         if type(config[key]) is not int or config[key] < least:
@@ -52,7 +61,7 @@ def main(config: DictConfig) -> None:
             for played in collect(collector, missing, workers=config.workers):
                 bar.write(f"episode {played.index:>4}: return {played.total:.1f} in {played.length} decisions")
                 bar.update()
-        episodes = [Played.of(index, load_episode(episode_path(folder, index))) for index in range(config.episodes)]
+        episodes = [Played.read(index, episode_path(folder, index)) for index in range(config.episodes)]
         returns = [played.total for played in episodes]
         records.write(
             "collection",

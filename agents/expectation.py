@@ -16,8 +16,7 @@ class Expecting:
     """A planning agent, an `Actor` like it, whose expectations are noted.
 
     Attributes:
-        expected: of each decision of the present episode, the return over the horizon that its plan promised: the
-            `Plan.score`, the mean of the elites'.
+        expected: of each decision of the present episode, `PlanningAgent.expected_return` of its plan.
     """
 
     def __init__(self, agent: PlanningAgent) -> None:
@@ -32,8 +31,7 @@ class Expecting:
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The agent's action (a,)."""
         action = self._agent.act(generator, exploration)
-        assert self._agent.plan is not None
-        self.expected.append(self._agent.plan.score)
+        self.expected.append(self._agent.expected_return())
         return action
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:

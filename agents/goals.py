@@ -35,6 +35,11 @@ def read_goal(path: Path | str, size: tuple[int, int]) -> np.ndarray:
     return frame
 
 
+def frame_distance(frame: np.ndarray, goal: np.ndarray) -> float:
+    """Root mean square difference in grey levels, 0 to 255, of frames (H, W, 3) uint8."""
+    return float(np.sqrt(np.square(frame.astype(np.float64) - goal).mean()))
+
+
 def reach(goal: np.ndarray, cost: str) -> Objective:
     """The objective of being where the goal frame was taken, early and for long: less the cost of every step.
 

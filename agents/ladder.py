@@ -6,6 +6,7 @@ how the models err, and what their plans expect beside what comes. It all ends o
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -15,22 +16,25 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from agents.actor import RandomActor
-from agents.measuring import measure, play, simulator_returns
+from agents.measuring import Measured, imagined_errors, plan_in, play, simulator_returns, updates_of
 from agents.planners import make_planner
-from agents.rungs import OFFLINE, ONLINE, page
+from agents.rungs import OFFLINE, ONLINE, RANDOM, page
 from agents.seeds import seed_of
 from agents.stages import Stages
 from envs import make_env
+from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.command import command
+from worldmodel.config import ModelConfig
+from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.errors import draw_errors
-from worldmodel.pretrained import check_fits
+from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
-from worldmodel.trainer import make_fabric
+from worldmodel.trainer import TrainConfig, make_fabric
 
 COUNTS = ("evaluation_episodes", "good_episodes", "good_updates", "workers", "context", "horizon")
 
@@ -41,7 +45,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
     overrides = HydraConfig.get().overrides.task
-    config = run_config(config, overrides)
+    config = run_config(config, overrides, fixed=("seed", "rendering", "feedback", "latents", "given"))
     if not config.resume:
         config.given = overrides
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
@@ -49,36 +53,48 @@ def main(config: DictConfig) -> None:
     for key, minimum in least.items():
         if type(config[key]) is not int or config[key] < minimum:
             raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {minimum}")
+    if not 0 <= config.good_exploration < math.inf:
+        raise ConfigError(f"good_exploration is {config.good_exploration}: set a finite number >= 0")
     env = make_env(settings["env"], rendering=config.rendering)
     spec = env.env_spec
     planner = make_planner(settings["planner"], spec)
-    make_planner(settings["simulator_planner"], spec)
+    build(ModelConfig.from_mapping(settings["model"]), spec, feedback=config.feedback)
+    TrainConfig.from_mapping(settings["train"])
     fabric = make_fabric(config.accelerator, 1, config.precision)
-    if config.online:
-        check_fits(read_checkpoint(resolve(Path(config.online))).spec, spec, config.online)
-    known = simulator_returns(Path(config.simulator), spec.env, spec.task) if config.simulator else None
+    online = resolve(Path(config.online)) if config.online else None
+    if online:
+        check_fits(read_checkpoint(online).spec, spec, config.online)
+    known = simulator_returns(Path(config.simulator), settings["env"]) if config.simulator else None
     run = make_run(config)
     stages = Stages(run, settings, config.given)
 
-    simulator = known or simulator_returns(stages.score_simulator(), spec.env, spec.task)
-    sources = {OFFLINE: stages.fit_good_data(), ONLINE: Path(config.online) if config.online else stages.learn_online()}
-
+    simulator = known or simulator_returns(stages.score_simulator(), settings["env"])
+    checkpoints = {OFFLINE: resolve(stages.fit_good_data()), ONLINE: online or resolve(stages.learn_online())}
     seeds = [seed_of(config.seed, "evaluate", index) for index in range(config.evaluation_episodes)]
-    chance = [play(env, RandomActor(spec), "random", seed, fabric).total for seed in seeds]
-    models = {
-        rung: measure(
-            source,
-            env,
-            planner,
-            fabric,
-            folder=run / rung.replace(" ", "_"),
-            seeds=seeds,
-            context=config.context,
-            horizon=config.horizon,
-        )
-        for rung, source in sources.items()
+    paths = {
+        rung: [episode_path(run / rung.replace(" ", "_"), i) for i in range(len(seeds))]
+        for rung in (RANDOM, *checkpoints)
     }
-    text = page(f"{spec.env}/{spec.task}, seed {config.seed}", chance, simulator, models)
+    chance = [play(env, RandomActor(spec), "random", seed, fabric) for seed in seeds]
+    for episode, path in zip(chance, paths[RANDOM], strict=True):
+        save_episode(episode, path)
+    planned = {}
+    for rung, checkpoint in checkpoints.items():
+        model = from_pretrained(checkpoint, feedback=config.feedback, device=fabric.device)
+        planned[rung] = plan_in(model, env, planner, fabric, latents=config.latents, paths=paths[rung], seeds=seeds)
+    unseen = [path for played in paths.values() for path in played]
+    sizes = {"context": config.context, "horizon": config.horizon}
+    models = {
+        rung: Measured(
+            str(checkpoint),
+            updates_of(checkpoint),
+            *planned[rung],
+            imagined_errors(checkpoint, unseen, fabric, **sizes),
+        )
+        for rung, checkpoint in checkpoints.items()
+    }
+    returns = [episode.total for episode in chance]
+    text = page(f"{spec.env}/{spec.task}, seed {config.seed}; {planner}", returns, simulator, models)
     print(text)
     write_atomic(run / "ladder.txt", (text + "\n").encode())
     curves = {f"{rung}, {fed}": found for rung, model in models.items() for fed, found in model.errors.items()}
@@ -86,7 +102,7 @@ def main(config: DictConfig) -> None:
     records = Records(run)
     records.write("header", 0, **provenance(settings))
     measured = {rung: asdict(model) for rung, model in models.items()}
-    scores = {"random_returns": chance, "simulator_returns": simulator}
+    scores = {"random_returns": returns, "simulator_returns": simulator}
     records.write("ladder", 0, env=spec.env, task=spec.task, seed=config.seed, **scores, models=measured)
     records.close()
     for name in ("ladder.txt", "ladder.png", "metrics.jsonl"):

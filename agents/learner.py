@@ -171,9 +171,10 @@ class Learner:
         self._record_returns("evaluation", episodes)
         return episodes
 
-    def held_out(self) -> Episode:
-        """An episode of the newest evaluation: nothing was ever fitted to it."""
-        return load_episode(episode_path(self.folder / "evaluation", 0))
+    def evaluated(self) -> list[Episode]:
+        """The episodes of the newest evaluation: nothing was ever fitted to them."""
+        folder = self.folder / "evaluation"
+        return [load_episode(episode_path(folder, index)) for index in range(self.schedule.evaluation_episodes)]
 
     def evaluate_random(self) -> list[Episode]:
         """The same for the random policy."""

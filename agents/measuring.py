@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -16,16 +16,20 @@ from agents.expectation import Expectation, Expecting, compare
 from agents.planners import Planner
 from agents.planning import PlanningAgent
 from envs.pixels import PixelEnv
-from worldmodel.episode import Episode, episode_path, save_episode
-from worldmodel.errors import ConfigError
-from worldmodel.pretrained import check_fits, from_pretrained
+from worldmodel.checkpoint import read_checkpoint
+from worldmodel.episode import Episode, save_episode
+from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
 from worldmodel.replay import Replay
-from worldmodel.svg import FEEDBACKS
+from worldmodel.svg import FEEDBACKS, SVG
 from worldmodel.trainer import batch_to
 from worldmodel.validation import open_loop_errors
 
-WINDOWS = 64  # that errors are measured on
+WINDOWS = 128  # that errors are measured on
+
+Errors = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""By feedback, what `open_loop_errors` gives."""
 
 
 @dataclass(frozen=True)
@@ -33,56 +37,56 @@ class Measured:
     """What is known of a model.
 
     Attributes:
+        checkpoint: its folder.
+        updates: that fitted it; None where its checkpoint does not tell.
         returns: of each episode that was planned in it.
         expectation: of those plans, over their horizon.
-        errors: `open_loop_errors` on these episodes, to none of which it was fitted, by feedback.
+        errors: on windows that all models were measured on.
     """
 
+    checkpoint: str
+    updates: int | None
     returns: list[float]
     expectation: Expectation
-    errors: Mapping[str, Mapping[str, Sequence[float | None]]]
+    errors: Errors
 
 
-def measure(
-    source: Path,
+def plan_in(
+    model: SVG,
     env: PixelEnv,
     planner: Planner,
     fabric: Fabric,
     *,
-    folder: Path,
+    latents: str,
+    paths: Sequence[Path],
     seeds: Sequence[int],
-    context: int,
-    horizon: int,
-) -> Measured:
-    """Plays an episode a seed in `env` by planning in a saved model, and measures it on them.
-
-    Args:
-        source: a checkpoint or run folder.
-        folder: where the episodes are filed.
-        context, horizon: frames that are given, and steps that are imagined after them, for the errors.
-
-    Raises CheckpointError for a model of another environment.
-    """
-    model = from_pretrained(source, device=fabric.device)
-    check_fits(model.spec, env.env_spec, str(source))
-    agent = Expecting(PlanningAgent(model, planner))
-    paths = [episode_path(folder, index) for index in range(len(seeds))]
+) -> tuple[list[float], Expectation]:
+    """Plays an episode a seed by planning in a model, files them at `paths`: their returns, and what plans expected."""
+    agent = Expecting(PlanningAgent(model, planner, latents=latents))
     episodes, expected = [], []
     for path, seed in zip(paths, seeds, strict=True):
         episodes.append(play(env, agent, "planner", seed, fabric))
         expected.append(agent.expected)
         save_episode(episodes[-1], path)
+    return [episode.total for episode in episodes], compare(expected, episodes, planner.horizon)
+
+
+def imagined_errors(checkpoint: Path, paths: Sequence[Path], fabric: Fabric, *, context: int, horizon: int) -> Errors:
+    """A saved model's errors on windows of some episodes, the same for every model, fed back in each way."""
     windows = Replay(paths).sample(WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
     batch = batch_to(windows, fabric.device)
-    errors = {
-        feedback: open_loop_errors(from_pretrained(source, feedback=feedback, device=fabric.device), batch, context)
+    return {
+        feedback: open_loop_errors(from_pretrained(checkpoint, feedback=feedback, device=fabric.device), batch, context)
         for feedback in FEEDBACKS
     }
-    return Measured(
-        returns=[episode.total for episode in episodes],
-        expectation=compare(expected, episodes, planner.horizon),
-        errors=errors,
-    )
+
+
+def updates_of(checkpoint: Path) -> int | None:
+    """How many updates fitted a saved model; None where only the model was saved."""
+    try:
+        return int(read_checkpoint(checkpoint).trainer()["trainer"]["updates"])
+    except CheckpointError:
+        return None
 
 
 def play(env: PixelEnv, actor: Actor, name: str, seed: int, fabric: Fabric) -> Episode:
@@ -91,11 +95,28 @@ def play(env: PixelEnv, actor: Actor, name: str, seed: int, fabric: Fabric) -> E
         return play_episode(env, actor, spec=env.env_spec, seed=seed, exploration=0.0, name=name)
 
 
-def simulator_returns(metrics: Path, env: str, task: str) -> list[float]:
-    """What a log of agents.collect says the planner in the simulator scored; ConfigError for another log or task."""
+def simulator_returns(metrics: Path, env: Mapping[str, Any]) -> list[float]:
+    """The score of the planner in the simulator, from a log of agents.collect.
+
+    Args:
+        metrics: the log.
+        env: the settings of the environment that it must have been played in.
+
+    Raises ConfigError for another log: of another policy or environment, or with exploration.
+    """
     if not metrics.is_file():
         raise ConfigError(f"{metrics} does not exist: give the metrics.jsonl of agents.collect policy=simulator")
-    found = [record for record in read_records(metrics, "collection") if record["policy"] == "simulator"]
-    if not found or (found[-1]["env"], found[-1]["task"]) != (env, task):
-        raise ConfigError(f"{metrics} tells no score of a planner in the simulator of {env}/{task}: give another")
+    headers, found = read_records(metrics, "header"), read_records(metrics, "collection")
+    if not headers or not found or found[-1]["policy"] != "simulator":
+        raise ConfigError(f"{metrics} tells no score of a planner in the simulator: give another log")
+    config = headers[0]["config"]
+    if config["exploration"] != 0:
+        raise ConfigError(f"{metrics} was played with exploration {config['exploration']}: give a log without")
+    differing = [
+        f"{key} {config['env'].get(key)} against {env.get(key)}"
+        for key in sorted(config["env"] | env)
+        if config["env"].get(key) != env.get(key)
+    ]
+    if differing:
+        raise ConfigError(f"{metrics} is of another environment: {'; '.join(differing)}: give another log")
     return cast(list[float], found[-1]["returns"])

@@ -116,6 +116,17 @@ class PlanningAgent:
         return explored(actions[0].cpu().numpy().copy(), self._model.spec, generator, exploration)
 
     @torch.inference_mode()
+    def expected_return(self) -> float:
+        """What the model says the plan of the last `act` will earn over its horizon, with the mean of each z.
+
+        Not the plan's score, which is the elites' and so the luckier the more candidates there are. Raises
+        WorldModelError when there is no plan, as before `act` and after `observe`.
+        """
+        if self.plan is None:
+            raise WorldModelError("there is no plan to expect anything of: call act() first")
+        return float(imagined_return(self._model, self._filtered(), self.plan.actions[None], means))
+
+    @torch.inference_mode()
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Filters the frame (H, W, 3) uint8 that the executed `action` (a,) led to.
 

@@ -6,7 +6,9 @@ the planner by each cost of being far from the goal; what counts is the true dis
 
 from __future__ import annotations
 
+import math
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import hydra
@@ -18,9 +20,10 @@ from agents.actor import Actor, RandomActor
 from agents.goals import reach
 from agents.planners import make_planner
 from agents.planning import PlanningAgent
-from agents.reaching import find_goal, pursue, reaching_table
+from agents.reaching import find_goals, pursue, reaching_table
 from agents.seeds import seed_of
 from envs import make_env
+from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
@@ -39,14 +42,24 @@ def main(config: DictConfig) -> None:
     for key, least in (("seed", 0), ("goals", 1), ("away", 1), ("decisions", 1)):
         if type(config[key]) is not int or config[key] < least:
             raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
+    if not 0 < config.tolerance < math.inf:
+        raise ConfigError(f"tolerance is {config.tolerance}: set metres, a finite number > 0")
+    if not isinstance(settings["costs"], list):
+        raise ConfigError(f"costs is {config.costs!r}: give a list, such as costs=[features,pixels]")
+    settings["checkpoint"] = str(resolve(Path(config.checkpoint)))
     env = make_env(settings["env"], rendering=config.rendering)
     fabric = make_fabric(config.accelerator, 1, config.precision)
-    model = from_pretrained(config.checkpoint, feedback=config.feedback, device=fabric.device)
+    model = from_pretrained(settings["checkpoint"], feedback=config.feedback, device=fabric.device)
     check_fits(model.spec, env.env_spec, config.checkpoint)
     planner = make_planner(settings["planner"], model.spec)
 
-    seeds = [seed_of(config.seed, "goals", index) for index in range(config.goals)]
-    goals = [find_goal(env, seed, decisions=config.away) for seed in seeds]
+    goals = find_goals(
+        env,
+        config.goals,
+        lambda index: seed_of(config.seed, "goals", index),
+        decisions=config.away,
+        least=2 * config.tolerance,
+    )
     actors: dict[str, list[Actor]] = {
         "random": [RandomActor(model.spec)] * len(goals),
         "by rewards": [PlanningAgent(model, planner, latents=config.latents)] * len(goals),
@@ -61,28 +74,30 @@ def main(config: DictConfig) -> None:
     for index, goal in enumerate(goals):
         Image.fromarray(goal.frame).save(run / f"goal{index:02d}.png")
     distances = {}
-    with tqdm(total=len(actors) * len(goals), unit="goal", disable=None) as bar, fabric.autocast():
-        for name, pursuers in actors.items():
-            start = time.perf_counter()
-            paths = []
-            for goal, actor in zip(goals, pursuers, strict=True):
-                paths.append(pursue(env, goal, actor, decisions=config.decisions))
-                bar.update()
-            distances[name] = paths
-            records.write(
-                "reaching",
-                0,
-                env=model.spec.env,
-                task=model.spec.task,
-                seed=config.seed,
-                policy=name,
-                start=[goal.distance for goal in goals],
-                final=[path[-1] for path in paths],
-                nearest=[min(path) for path in paths],
-                reached=sum(path[-1] <= config.tolerance for path in paths),
-                seconds=round(time.perf_counter() - start, 1),
-            )
-    records.close()
+    try:
+        with tqdm(total=len(actors) * len(goals), unit="goal", disable=None) as bar, fabric.autocast():
+            for name, pursuers in actors.items():
+                start = time.perf_counter()
+                paths = []
+                for goal, actor in zip(goals, pursuers, strict=True):
+                    paths.append(pursue(env, goal, actor, decisions=config.decisions))
+                    bar.update()
+                distances[name] = paths
+                records.write(
+                    "reaching",
+                    0,
+                    env=model.spec.env,
+                    task=model.spec.task,
+                    seed=config.seed,
+                    policy=name,
+                    start=[goal.distance for goal in goals],
+                    final=[path[-1] for path in paths],
+                    nearest=[min(path) for path in paths],
+                    reached=sum(path[-1] <= config.tolerance for path in paths),
+                    seconds=round(time.perf_counter() - start, 1),
+                )
+    finally:
+        records.close()
     print(reaching_table(goals, distances, config.tolerance))
     print(run / "metrics.jsonl")
 

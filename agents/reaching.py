@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from agents.actor import Actor, RandomActor
 from agents.collecting import episode_generator
 from envs.pixels import PixelEnv
 from envs.spec import env_action
+from worldmodel.errors import ConfigError
 
 PERSISTENCE = 0.8  # of the actions that lead to goals
 
@@ -47,6 +48,29 @@ def find_goal(env: PixelEnv, seed: int, *, decisions: int) -> Goal:
         if terminated or truncated:
             break
     return Goal(seed, frame, env.positions(), distance(start, env.positions()))
+
+
+def find_goals(env: PixelEnv, count: int, seed: Callable[[int], int], *, decisions: int, least: float) -> list[Goal]:
+    """Goals at least so many metres from their starts, so that standing still is no success.
+
+    Args:
+        seed: gives the i-th episode to look in.
+        decisions: see `find_goal`.
+        least: metres.
+
+    Raises ConfigError when not one in ten places is that far away.
+    """
+    goals = []
+    for index in range(10 * count):
+        goal = find_goal(env, seed(index), decisions=decisions)
+        if goal.distance >= least:
+            goals.append(goal)
+        if len(goals) == count:
+            return goals
+    raise ConfigError(
+        f"{len(goals)} of {10 * count} places that {decisions} random actions lead to are {least:.3f} m away: "
+        "set away higher, or tolerance lower"
+    )
 
 
 def pursue(env: PixelEnv, goal: Goal, actor: Actor, *, decisions: int) -> list[float]:

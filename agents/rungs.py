@@ -21,21 +21,28 @@ def page(title: str, chance: Sequence[float], simulator: Sequence[float], models
     """The whole page.
 
     Args:
-        title: says the task and the seed.
+        title: says the task, the seed and the planner.
         chance, simulator: returns of the random policy and of the planner in the simulator.
         models: by rung, `OFFLINE` and `ONLINE`.
     """
     returns = {RANDOM: chance, **{name: models[name].returns for name in (ONLINE, OFFLINE)}, SIMULATOR: simulator}
+    sources = [f"{name}: {model.checkpoint}, {_updates(model)} updates" for name, model in models.items()]
     return "\n\n".join(
         [
-            title,
+            "\n".join([title, *sources]),
             "Returns. `share`: of the way from the random policy to the planner in the simulator.\n" + _scores(returns),
-            _verdict({name: float(np.mean(values)) for name, values in returns.items()}),
-            "What plans expect over their horizon, and what comes.\n" + _expectations(models),
-            "Errors of imagined steps on unseen episodes, as shares of the variance: 1 is no better than the mean.\n"
+            _verdict(returns),
+            "What plans expect to earn over their horizon, and what came, replanned at every decision.\n"
+            + _expectations(models),
+            "Errors of imagined steps, all on the same unseen episodes, of chance and of both models: shares of the\n"
+            "variance there (1: no better than the mean); of frames, of the variance in the model's own data.\n"
             + _errors(models),
         ]
     )
+
+
+def _updates(model: Measured) -> str:
+    return "an unknown number of" if model.updates is None else str(model.updates)
 
 
 def _scores(returns: Mapping[str, Sequence[float]]) -> str:
@@ -48,22 +55,34 @@ def _scores(returns: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def _verdict(means: Mapping[str, float]) -> str:
-    height = means[SIMULATOR] - means[RANDOM]
+def _verdict(returns: Mapping[str, Sequence[float]]) -> str:
+    """What is lost on each way down, with the standard error of the difference of two means of episodes."""
+    height = np.mean(returns[SIMULATOR]) - np.mean(returns[RANDOM])
     if height <= 0:
         return (
             "The planner does no better than chance in the simulator itself: "
             "give it more candidates, or a horizon that fits the task."
         )
-    losses = {
-        "with the model, though its data is good": (means[SIMULATOR] - means[OFFLINE]) / height,
-        "with the data it collects itself, and the time to fit it": (means[OFFLINE] - means[ONLINE]) / height,
+    ways = {
+        "with the model, though its data is good": (SIMULATOR, OFFLINE),
+        "with the data it collects itself, and the time to fit it": (OFFLINE, ONLINE),
     }
-    lines = [f"lost {where}: {loss:.0%}" for where, loss in losses.items()]
-    worst = max(losses, key=lambda where: losses[where])
-    if losses[worst] <= 0:
-        return "\n".join([*lines, "No control is lost on the way down."])
+    lines, certain = [], {}
+    for way, (above, below) in ways.items():
+        loss = (np.mean(returns[above]) - np.mean(returns[below])) / height
+        error = np.sqrt(sum(_squared_error(returns[rung]) for rung in (above, below))) / height
+        lines.append(f"lost {way}: {loss:.0%} ± {error:.0%}")
+        if loss > 2 * error:
+            certain[way] = loss
+    if not certain:
+        return "\n".join([*lines, "No loss on the way down is larger than twice its standard error over episodes."])
+    worst = max(certain, key=lambda way: certain[way])
     return "\n".join([*lines, f"Most control is lost {worst}."])
+
+
+def _squared_error(values: Sequence[float]) -> float:
+    """Of a mean; one episode tells nothing of its own error."""
+    return float(np.var(values, ddof=1) / len(values)) if len(values) > 1 else 0.0
 
 
 def _expectations(models: Mapping[str, Measured]) -> str:

@@ -37,11 +37,17 @@ def simulated_return(env: PixelEnv, candidates: Tensor) -> Tensor:
 class SimulatorAgent:
     """Acts by planning in the environment itself: an `Actor` that looks at no frame.
 
+    Where the environment is random it foresees what comes, since its random streams are part of a snapshot.
+
     Args:
-        env: the environment it acts in; it must know how to take snapshots.
+        env: the environment it acts in.
+
+    Raises EnvError for an environment whose state cannot be copied.
     """
 
     def __init__(self, env: PixelEnv, planner: Planner) -> None:
+        env.reset(seed=0)
+        env.snapshot()  # refuses here what cannot be copied
         self._env = env
         self._spec = env_spec(env)
         self._search = Search(planner, self._spec, device=torch.device("cpu"))

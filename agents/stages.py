@@ -17,8 +17,8 @@ class Stages:
     Args:
         run: the ladder's folder.
         config: the plain values of `configs/ladder.yaml`.
-        overrides: the command line's that began the ladder, of which those for the environment, the model, its
-            training and the planner are handed on.
+        overrides: the command line's that began the ladder, of which those for the environment, the model and its
+            training are handed on.
     """
 
     def __init__(self, run: Path, config: Mapping[str, Any], overrides: Sequence[str]) -> None:
@@ -29,7 +29,7 @@ class Stages:
         self._rendered = f"rendering={config['rendering']}"
 
     def score_simulator(self) -> Path:
-        """The planner in the simulator plays as many episodes as evaluations have; its `metrics.jsonl`."""
+        """The planner plays in the simulator as many episodes as evaluations have; its `metrics.jsonl`."""
         return self._simulate("simulator", self._config["evaluation_episodes"], 0.0) / "metrics.jsonl"
 
     def fit_good_data(self) -> Path:
@@ -41,12 +41,13 @@ class Stages:
 
     def learn_online(self) -> Path:
         """The main job, with its own settings; its run folder."""
-        given = self._given("env", "model", "train", "planner")
-        return self._command("agents.cem_plan", "online", [*given, self._rendered, *self._common])
+        given = self._given("env", "model", "train")
+        settings = [f"feedback={self._config['feedback']}", f"latents={self._config['latents']}", self._rendered]
+        return self._command("agents.cem_plan", "online", [*given, *settings, *self._common])
 
     def _simulate(self, name: str, episodes: int, exploration: float) -> Path:
         config = self._config
-        planner = dict(config["simulator_planner"])
+        planner = dict(config["planner"])
         settings = [
             "policy=simulator",
             f"episodes={episodes}",

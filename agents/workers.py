@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from agents.collecting import play_episode
 from agents.policies import make_actor
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.episode import Episode, episode_path, save_episode
+from worldmodel.episode import episode_path, load_rewards, read_header, save_episode
 from worldmodel.errors import WorldModelError
 from worldmodel.hardware import prepare_threads, usable_cores
 from worldmodel.trainer import make_fabric
@@ -42,9 +43,11 @@ class Played:
     env_frames: int
 
     @classmethod
-    def of(cls, index: int, episode: Episode) -> Played:
-        """What is told of the index-th, without its frames."""
-        return cls(index, episode.total, len(episode), episode.env_frames)
+    def read(cls, index: int, path: Path) -> Played:
+        """Of an episode's file, without its frames."""
+        rewards = load_rewards(path)
+        env_frames = len(rewards) * read_header(path).spec.action_repeat
+        return cls(index, float(rewards.sum(dtype=np.float64)), len(rewards), env_frames)
 
 
 class Collector:
@@ -77,7 +80,7 @@ class Collector:
                 name=config["policy"],
             )
         save_episode(episode, episode_path(folder, index))
-        return Played.of(index, episode)
+        return Played(index, episode.total, len(episode), episode.env_frames)
 
 
 def collect(collector: Collector, indices: Sequence[int], *, workers: int) -> Iterator[Played]:

@@ -6,6 +6,7 @@ import pytest
 
 from envs.rendering import choose_gl
 from worldmodel.errors import EnvError
+from worldmodel.hardware import prepare_threads
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,9 @@ def gl() -> None:
         choose_gl()
     except EnvError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def threads() -> None:
+    """As commands compute: numbers below 1e-38 are zero."""
+    prepare_threads()

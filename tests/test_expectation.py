@@ -8,7 +8,7 @@ import torch
 
 from agents.expectation import Expectation, Expecting, compare
 from agents.planners import Plan
-from agents.planning import PlanningAgent
+from agents.planning import PlanningAgent, imagined_return, means
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
 from worldmodel.episode import Episode
@@ -75,7 +75,7 @@ def test_what_never_varies_has_no_correlation(expected: list[float]) -> None:
 
 
 class Counting:
-    """A planner whose n-th plan promises n, and does the n-th part of full speed."""
+    """A planner whose n-th plan does the n-th part of full speed; its scores are no promises."""
 
     horizon = 2
 
@@ -93,6 +93,8 @@ def test_an_expecting_agent_acts_as_its_agent_and_notes_every_promise_of_the_epi
     sizes = {"stages": ((8, 1),), "patch": 1, "feature": 8, "hidden": 8, "layers": 1, "latent": 2, "head": 8}
     parts = {"layer": "dense", "recurrence": "none", "features": "pair", "backbone": "light", "K": 1.0, "M": 1.0}
     model = build(ModelConfig(**parts, **sizes, advance="residual", skips=False), SPEC).eval()
+    with torch.no_grad():
+        model.reward.layers[-1].weight.normal_()
     agent = Expecting(PlanningAgent(model, Counting()))
     generator, frame = torch.Generator().manual_seed(0), np.zeros((16, 16, 3), np.uint8)
     taken = []
@@ -104,6 +106,9 @@ def test_an_expecting_agent_acts_as_its_agent_and_notes_every_promise_of_the_epi
             agent.observe(taken[-1], frame, generator)
         noted = agent.expected
         assert len(noted) == decisions
-    assert noted == [4.0, 5.0]
+    state = model.initial(torch.zeros(1, 1, 3, 16, 16, dtype=torch.uint8), torch.zeros(1, 0, 1))
+    with torch.no_grad():
+        promised = [imagined_return(model, state, torch.full((1, 2, 1), 1 / n), means).item() for n in (4,)]
+    assert noted[0] == pytest.approx(promised[0]) and noted[0] != noted[1] and abs(noted[0]) > 1e-4
     assert np.stack(taken)[:, 0].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
     assert abs(float(agent.act(generator, 0.5)[0]) - 1 / 6) > 1e-3  # exploration is handed on

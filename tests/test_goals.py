@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from agents.goals import reach, read_goal
+from agents.goals import frame_distance, reach, read_goal
 from agents.planners import CEM
 from agents.planning import PlanningAgent, means, samples
 from worldmodel.errors import ConfigError, DataError
@@ -203,3 +203,11 @@ def test_pictures_that_are_no_goal_are_an_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(DataError, match=r"cannot be read \(.*truncated.*\): give a picture"):
         read_goal(path, (64, 64))
+
+
+def test_the_distance_of_frames_is_in_grey_levels() -> None:
+    goal = np.zeros((2, 2, 3), np.uint8)
+    frame = goal.copy()
+    frame[0] = 200  # half of the picture
+    assert frame_distance(frame, goal) == frame_distance(goal, frame) == pytest.approx(200 / 2**0.5)
+    assert frame_distance(frame, frame) == 0

@@ -29,11 +29,12 @@ MODEL = [
     *("model.stages=[[8,1],[8,1]]", "model.hidden=16", "model.feature=16", "model.head=16"),
     *("train.batch=2", "train.window=6", "train.unrolling.open_loop=3"),
 ]
-PLANNER = ["planner.horizon=3", "planner.candidates=8", "planner.iterations=1", "planner.elites=2"]
+PLANNER = [
+    *("planner=cem", "planner.horizon=3", "planner.candidates=8", "planner.iterations=1", "planner.elites=2"),
+    "+planner.smoothing=0.2",
+]
 CPU = ["accelerator=cpu", "precision=32-true"]
 LADDER = [
-    *("planner@simulator_planner=cem", "simulator_planner.horizon=4", "simulator_planner.candidates=8"),
-    *("simulator_planner.iterations=1", "simulator_planner.elites=2", "+simulator_planner.smoothing=0.2"),
     *("evaluation_episodes=2", "good_episodes=3", "good_updates=2", "workers=1", "context=2", "horizon=3"),
 ]
 RUNGS = ["random policy", "model of its own data", "model of good data", "planner in the simulator"]
@@ -89,7 +90,12 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     paths = [f"ladder/{name}" for name in ("ladder.txt", "ladder.png", "metrics.jsonl")]
     page = (folder / "ladder.txt").read_text()
     assert outcome.stdout.splitlines()[-3:] == paths and outcome.stdout.endswith(page + "\n".join(paths) + "\n")
-    assert page.startswith("cartpole_gym/CartPole-v1, seed 0\n\nReturns.")
+    title, *sources = page.split("\n\n")[0].splitlines()
+    assert title.startswith("cartpole_gym/CartPole-v1, seed 0; CategoricalCEM(horizon=3, candidates=8,")
+    assert sources == [
+        "model of good data: ladder/good_model/checkpoints/000002, 2 updates",
+        "model of its own data: online, an unknown number of updates",
+    ]
     scores = page.split("\n\n")[1].splitlines()[2:]
     assert [line[:26].rstrip() for line in scores] == RUNGS
     with Image.open(folder / "ladder.png") as picture:
@@ -102,6 +108,9 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
         episodes = [load_episode(path) for path in sorted((folder / rung.replace(" ", "_")).iterdir())]
         assert [episode.total for episode in episodes] == model["returns"] and len(episodes) == 2
         assert all(episode.spec.time_limit == 40 for episode in episodes)
+        # On every rung the episodes start alike.
+        chance = [load_episode(path) for path in sorted((folder / "random_policy").iterdir())]
+        assert all((a.frames[0] == b.frames[0]).all() for a, b in zip(chance, episodes, strict=True))
         # Where the pole fell every decision counts; where time was over, those with a horizon before it.
         counted = sum(len(episode) - (0 if episode.terminated else 2) for episode in episodes)
         assert model["expectation"]["decisions"] == counted > 0
@@ -113,7 +122,7 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     assert simulator["returns"] == record["simulator_returns"] and simulator["policy"] == "simulator"
     headers = read_records(folder / "simulator" / "metrics.jsonl", "header")
     assert headers[-1]["config"]["planner"] == {
-        **{"kind": "cem", "horizon": 4, "candidates": 8, "iterations": 1, "elites": 2, "smoothing": 0.2}
+        **{"kind": "cem", "horizon": 3, "candidates": 8, "iterations": 1, "elites": 2, "smoothing": 0.2}
     }
     assert Replay(folder / "good_data" / "episodes").episodes == 3
     assert from_pretrained(folder / "good_model").config.hidden == 16
@@ -124,6 +133,9 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     [
         ("online=online env.time_limit=60", "trained on another environment: time_limit 40 (model) against 60 (env"),
         ("online=online simulator=nowhere.jsonl", "nowhere.jsonl does not exist: give the metrics.jsonl of agents.col"),
+        ("good_exploration=-1", "good_exploration is -1: set a finite number >= 0"),
+        ("train.batch=0", "train.batch is 0: set a whole number >= 1"),
+        ("model.feature=0", "model.feature is 0: set a whole number >= 1"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_done(home: Path, tmp_path: Path, overrides: str, says: str) -> None:

@@ -227,7 +227,7 @@ def test_evaluations_start_alike_without_exploration_and_teach_nothing(tmp_path:
         assert b.seed not in trained and (b.actions == 0.25).all() and not (a.actions == 0.25).any()
     assert len(list((tmp_path / "episodes").iterdir())) == 4
     assert len(list((tmp_path / "evaluation").iterdir())) == 3
-    assert same(learner.held_out(), second[0])
+    assert all(map(same, learner.evaluated(), second))
     record = read_records(tmp_path / "metrics.jsonl", "evaluation")[-1]
     assert record["returns"] == [1.0, 1.0, 1.0] and record["return_mean"] == 1.0  # 4 decisions of 0.25
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,15 @@ import torch
 
 from agents.actor import RandomActor
 from agents.expectation import Expectation
-from agents.measuring import measure, play, simulator_returns
+from agents.measuring import imagined_errors, plan_in, play, simulator_returns, updates_of
 from agents.planners import CEM
 from envs.pixels import Outcome, PixelEnv
 from worldmodel.build import build
 from worldmodel.checkpoint import Contexts
 from worldmodel.config import ModelConfig
-from worldmodel.episode import episode_path, load_episode
-from worldmodel.errors import CheckpointError, ConfigError, EnvError
-from worldmodel.pretrained import save_pretrained
+from worldmodel.episode import episode_path, load_episode, save_episode
+from worldmodel.errors import ConfigError, EnvError
+from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.spec import EnvSpec
 from worldmodel.trainer import make_fabric
 
@@ -82,27 +81,22 @@ def save(folder: Path, spec: EnvSpec) -> Path:
     return folder
 
 
-def measured(saved: Path, folder: Path, env: PixelEnv, *, seeds: tuple[int, ...] = (4, 5), context: int = 2):
-    fabric = make_fabric("cpu", 1, "32-true")
-    return measure(saved, env, PLANNER, fabric, folder=folder, seeds=seeds, context=context, horizon=4)
+def paths(folder: Path, count: int) -> list[Path]:
+    return [episode_path(folder, index) for index in range(count)]
 
 
 @pytest.mark.parametrize(("terminates", "decisions", "realised"), [(False, 8, 16.5), (True, 10, 16.1)])
-def test_a_model_is_measured_on_the_episodes_planned_in_it(
+def test_planning_in_a_model_is_compared_with_what_it_expects(
     saved: Path, tmp_path: Path, terminates: bool, decisions: int, realised: float
 ) -> None:
-    found = measured(saved, tmp_path / "played", sky(terminates=terminates))
-    assert found.returns == [55, 55]
+    played, fabric = paths(tmp_path, 2), make_fabric("cpu", 1, "32-true")
+    model, env = from_pretrained(saved), sky(terminates=terminates)
+    returns, expectation = plan_in(model, env, PLANNER, fabric, latents="mean", paths=played, seeds=(4, 5))
+    assert returns == [55, 55]
     # three rewards in a row: 6, 9, ..., 27; and after a termination none, so 19 and 10 too
     # What has learned nothing expects nothing, always.
-    assert found.expectation == Expectation(2 * decisions, 0.0, pytest.approx(realised), None)
-    assert set(found.errors) == {"features", "pixels"}
-    for errors in found.errors.values():
-        assert {name: len(steps) for name, steps in errors.items()} == {"reward": 4, "frame": 4, "embedding": 4}
-        assert min(errors["reward"]) > 0.01
-    # From pixels a step sees what was drawn; from features, what was predicted.
-    assert found.errors["features"]["embedding"][1] != found.errors["pixels"]["embedding"][1]
-    episodes = [load_episode(episode_path(tmp_path / "played", index)) for index in range(2)]
+    assert expectation == Expectation(2 * decisions, 0.0, pytest.approx(realised), None)
+    episodes = [load_episode(path) for path in played]
     assert [(episode.seed, episode.actor, len(episode)) for episode in episodes] == [
         (4, "planner", 10),
         (5, "planner", 10),
@@ -110,18 +104,28 @@ def test_a_model_is_measured_on_the_episodes_planned_in_it(
     assert not np.array_equal(episodes[0].actions, episodes[1].actions)
 
 
-def test_measuring_again_finds_the_same_and_takes_no_episode_of_before(saved: Path, tmp_path: Path) -> None:
-    """As when a ladder goes on after a kill, with fewer episodes than it began with."""
-    first = measured(saved, tmp_path / "first", sky())
-    measured(saved, tmp_path / "second", sky(), seeds=(7, 8, 9, 10))
-    assert measured(saved, tmp_path / "second", sky()) == first
+def test_errors_are_measured_on_the_episodes_given_and_the_same_again(saved: Path, tmp_path: Path) -> None:
+    played, fabric = paths(tmp_path, 3), make_fabric("cpu", 1, "32-true")
+    env = sky()
+    for seed, path in enumerate(played):
+        save_episode(play(env, RandomActor(env.env_spec), "random", seed, fabric), path)
+    found = imagined_errors(saved, played[:2], fabric, context=2, horizon=4)
+    assert set(found) == {"features", "pixels"}
+    for errors in found.values():
+        assert {name: len(steps) for name, steps in errors.items()} == {"reward": 4, "frame": 4, "embedding": 4}
+        assert min(errors["reward"]) > 0.01
+    # From pixels a step sees what was drawn; from features, what was predicted.
+    assert found["features"]["embedding"][1] != found["pixels"]["embedding"][1]
+    assert imagined_errors(saved, played[:2], fabric, context=2, horizon=4) == found
+    assert imagined_errors(saved, played[2:], fabric, context=2, horizon=4) != found
 
 
-def test_a_model_of_another_environment_is_refused_before_it_plays(tmp_path: Path) -> None:
-    other = save(tmp_path / "other", replace(sky().env_spec, task="hurry"))
-    with pytest.raises(CheckpointError, match=r"task hurry \(model\) against wait \(environment\)"):
-        measured(other, tmp_path / "played", sky())
-    assert not (tmp_path / "played").exists()
+def test_updates_are_those_of_the_checkpoint(saved: Path, tmp_path: Path) -> None:
+    assert updates_of(saved) is None
+    frames = torch.zeros(1, 2, 3, 16, 16, dtype=torch.uint8)
+    contexts = Contexts(frames, torch.zeros(1, 1, 1))
+    save_pretrained(tmp_path / "trained", from_pretrained(saved), contexts, trainer={"trainer": {"updates": 7}})
+    assert updates_of(tmp_path / "trained") == 7
 
 
 def test_play_explores_nothing_and_names_the_actor() -> None:
@@ -131,26 +135,32 @@ def test_play_explores_nothing_and_names_the_actor() -> None:
     np.testing.assert_array_equal(first.actions, again.actions)
 
 
-def collection(path: Path, *policies: str, task: str = "wait") -> Path:
+ENV = {"backend": "gymnasium", "id": "Sky-v0", "action_repeat": 1}
+
+
+def collection(path: Path, *policies: str, exploration: float = 0.0, **env: Any) -> Path:
+    header = {"kind": "header", "config": {"exploration": exploration, "env": ENV | env}}
     records = [
-        {"kind": "collection", "env": "sky", "task": task, "policy": policy, "returns": [10.0 * number, 55.0]}
+        {"kind": "collection", "policy": policy, "returns": [10.0 * number, 55.0]}
         for number, policy in enumerate(policies, 1)
     ]
-    path.write_text("".join(json.dumps(record) + "\n" for record in [{"kind": "header"}, *records]))
+    path.write_text("".join(json.dumps(record) + "\n" for record in [header, *records]))
     return path
 
 
 def test_the_simulators_score_is_the_newest_of_its_log(tmp_path: Path) -> None:
-    metrics = collection(tmp_path / "metrics.jsonl", "simulator", "simulator", "random")
-    assert simulator_returns(metrics, "sky", "wait") == [20.0, 55.0]
+    metrics = collection(tmp_path / "metrics.jsonl", "simulator", "simulator")
+    assert simulator_returns(metrics, ENV) == [20.0, 55.0]
 
 
 def test_another_log_is_no_score_of_the_simulator(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
-    with pytest.raises(
-        ConfigError, match=r"metrics.jsonl does not exist: give the metrics.jsonl of agents.collect pol"
-    ):
-        simulator_returns(path, "sky", "wait")
-    for metrics in (collection(path), collection(path, "random"), collection(path, "simulator", task="hurry")):
-        with pytest.raises(ConfigError, match="tells no score of a planner in the simulator of sky/wait: give another"):
-            simulator_returns(metrics, "sky", "wait")
+    with pytest.raises(ConfigError, match=r"metrics.jsonl does not exist: give the metrics.jsonl of agents.collect"):
+        simulator_returns(path, ENV)
+    for policies in ([], ["random"]):
+        with pytest.raises(ConfigError, match="tells no score of a planner in the simulator: give another log"):
+            simulator_returns(collection(path, *policies), ENV)
+    with pytest.raises(ConfigError, match=r"was played with exploration 0.3: give a log without"):
+        simulator_returns(collection(path, "simulator", exploration=0.3), ENV)
+    with pytest.raises(ConfigError, match="is of another environment: action_repeat 2 against 1; more 5 against None"):
+        simulator_returns(collection(path, "simulator", action_repeat=2, more=5), ENV)

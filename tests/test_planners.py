@@ -217,6 +217,18 @@ def test_icem_draws_fewer_each_time_and_keeps_elites_and_the_mean() -> None:
     assert torch.equal(seen[0][64:], first.shifted().elites[:3])
 
 
+def test_icem_forgets_what_was_lucky_once() -> None:
+    """The first iteration's scores are high for all: none of it is executed unless it scores best again."""
+    seen = []
+
+    def score(candidates: Tensor) -> Tensor:
+        seen.append(candidates)
+        return candidates[:, 0, 0] + (100 if len(seen) == 1 else 0)
+
+    plan = box_plan(ICEM(2, 40, 3, 4), score)
+    assert torch.equal(plan.actions, seen[-1][seen[-1][:, 0, 0].argmax()])
+
+
 def test_icem_momentum_is_the_share_of_the_old_mean() -> None:
     old = torch.full((2, 1), -0.5)
     planner = ICEM(2, 100, 1, 10, momentum=0.25)
@@ -419,7 +431,7 @@ def test_the_shipped_configs_make_planners() -> None:
 
 @pytest.mark.parametrize("name", ["icem", "mppi"])
 def test_an_action_space_that_a_planner_does_not_take_is_an_error(name: str) -> None:
-    message = f"{name} does not plan discrete actions, which Keys-v0 takes: use cem, random_shooting"
+    message = f"{name} does not plan discrete actions, which Keys-v0 takes: set planner= to one of cem, random_shooting"
     with pytest.raises(ConfigError, match=message):
         make_planner(shipped(name), DISCRETE)
 

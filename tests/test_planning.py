@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.actor import RandomActor, explored
-from agents.planners import CEM, CategoricalCEM
+from agents.planners import CEM, CategoricalCEM, Plan
 from agents.planning import PlanningAgent, imagined_return, means, samples
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.spec import EnvSpec
@@ -295,3 +295,18 @@ def test_random_actions_may_be_held() -> None:
     assert (first == again).all() and (held.act(generator) != first).any()  # a new episode draws anew
     with pytest.raises(ConfigError, match="persistence is 1: set a probability in"):
         RandomActor(BOX, persistence=1)
+
+
+def test_what_a_plan_is_expected_to_earn_is_its_own_return_and_not_its_elites() -> None:
+    """From column 8 the target is two steps to the right: rewards -1, 0, -1 for three steps right."""
+
+    class Right(Recorder):
+        def plan(self, score, low, high, *, warm_start, generator):
+            return Plan(torch.ones(3, 1), torch.ones(3, 1), torch.zeros(5, 3, 1), 77.0)
+
+    agent = PlanningAgent(LineModel(target=10.0), Right())
+    agent.reset(draw(8))
+    with pytest.raises(WorldModelError, match="there is no plan to expect anything of"):
+        agent.expected_return()
+    agent.act(seeded())
+    assert agent.expected_return() == -2

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from agents.actor import RandomActor
-from agents.reaching import Goal, distance, find_goal, pursue, reaching_table
+from agents.reaching import Goal, distance, find_goal, find_goals, pursue, reaching_table
 from envs import make_env
 from envs.pixels import Outcome, PixelEnv
 from envs.rendering import choose_gl
-from worldmodel.errors import EnvError
+from worldmodel.errors import ConfigError, EnvError
 
 
 class Dot:
@@ -213,3 +213,15 @@ def test_gymnasium_does_not_tell_where_bodies_are() -> None:
     with pytest.raises(EnvError, match="CartPole-v1 does not tell where its bodies are: only dm_control's tasks do"):
         find_goal(env, 0, decisions=3)
     env.close()
+
+
+def test_goals_are_far_enough_that_standing_still_is_no_success() -> None:
+    env = dots()
+    every = [find_goal(env, seed, decisions=7) for seed in range(40)]
+    middle = float(np.median([goal.distance for goal in every]))
+    goals = find_goals(env, 4, lambda index: index, decisions=7, least=middle)
+    assert [goal.seed for goal in goals] == [goal.seed for goal in every if goal.distance >= middle][:4]
+    with pytest.raises(
+        ConfigError, match=r"0 of 40 places that 7 random actions lead to are 1000\.000 m away: set away"
+    ):
+        find_goals(env, 4, lambda index: index, decisions=7, least=1000.0)

@@ -25,17 +25,18 @@ def evaluation(*returns: float, env_frames: int = 400) -> dict[str, Any]:
 
 def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
     chance = {"kind": "random_policy", "returns": [1.0, 2.0]}
+    resumed = {"kind": "resume", "commit": "c" * 40, "dirty": False}
     paths = [
         log(tmp_path / "a" / "seed0.jsonl", 0, chance, evaluation(5), evaluation(10, 20, env_frames=800)),
-        log(tmp_path / "a" / "seed1.jsonl", 1, evaluation(30, 50), dirty=True),
+        log(tmp_path / "a" / "seed1.jsonl", 1, resumed, evaluation(30, 50), dirty=True),
         log(tmp_path / "b" / "seed7.jsonl", 7, {"kind": "collection", "returns": [8.0], "env_frames": 99}),
     ]
     head, a, b, commits, machines = table(paths[::-1]).splitlines()
-    assert head.split() == ["mean", "std", "least", "most", "random", "frames", "episodes", "seeds"]
+    assert head.split() == ["mean", "std", "min", "max", "random", "frames", "episodes", "seeds"]
     # The last evaluation of each; seeds' means are 15 and 40.
-    assert a.split() == [str(tmp_path / "a"), "27.5", "12.5", "10.0", "50.0", "1.5", "800", "4", "0,", "1"]
-    assert b.split() == [str(tmp_path / "b"), "8.0", "0.0", "8.0", "8.0", "–", "0", "1", "7"]
-    assert commits == f"commits: {'0' * 10}, {'1' * 10} (changed), {'7' * 10}"
+    assert a.split() == [str(tmp_path / "a"), "27.5", "17.7", "10.0", "50.0", "1.5", "800", "4", "0,", "1"]
+    assert b.split() == [str(tmp_path / "b"), "8.0", "–", "8.0", "8.0", "–", "–", "1", "7"]
+    assert commits == f"commits: {'0' * 10}, {'1' * 10} (changed), {'7' * 10}, {'c' * 10}"
     assert machines == "machines: a lathe"
 
 

@@ -14,32 +14,50 @@ STEPS = [0.1, 0.2, 0.3, 0.4, 0.5, None]
 def measured(*returns: float, expectation: Expectation | None = None, errors: list | None = None) -> Measured:
     curves = {"reward": errors or STEPS, "frame": STEPS}
     return Measured(
-        list(returns), expectation or Expectation(9, 5.0, 4.0, 0.25), {"features": curves, "pixels": curves}
+        "runs/some",
+        300,
+        list(returns),
+        expectation or Expectation(9, 5.0, 4.0, 0.25),
+        {"features": curves, "pixels": curves},
     )
 
 
-def paper(chance: float, online: float, offline: float, simulator: float) -> str:
-    models = {OFFLINE: measured(offline), ONLINE: measured(online)}
-    return page("line/reach, seed 0", [chance], [simulator], models)
+def paper(chance: float, online: float, offline: float, simulator: float, *, spread: float = 0.0) -> str:
+    """Returns of two episodes a rung, so far on both sides of their mean."""
+    models = {OFFLINE: measured(offline - spread, offline + spread), ONLINE: measured(online - spread, online + spread)}
+    return page("line/reach, seed 0", [chance] * 2, [simulator - spread, simulator + spread], models)
 
 
 WITH_THE_MODEL = "lost with the model, though its data is good: "
 WITH_ITS_DATA = "lost with the data it collects itself, and the time to fit it: "
+NONE = "No loss on the way down is larger than twice its standard error over episodes"
 
 
 @pytest.mark.parametrize(
     ("returns", "says"),
     [
-        ((0, 15, 20, 100), [WITH_THE_MODEL + "80%", WITH_ITS_DATA + "5%", "Most control is " + WITH_THE_MODEL[:-2]]),
-        ((10, 20, 90, 110), [WITH_THE_MODEL + "20%", WITH_ITS_DATA + "70%", "Most control is " + WITH_ITS_DATA[:-2]]),
-        ((-20, 60, 100, 80), [WITH_THE_MODEL + "-20%", WITH_ITS_DATA + "40%", "Most control is " + WITH_ITS_DATA[:-2]]),
-        ((0, 100, 100, 100), [WITH_THE_MODEL + "0%", WITH_ITS_DATA + "0%", "No control is lost on the way down"]),
-        ((0, 130, 120, 100), [WITH_THE_MODEL + "-20%", WITH_ITS_DATA + "-10%", "No control is lost on the way down"]),
+        ((0, 15, 20, 100), ["80%", "5%", "Most control is " + WITH_THE_MODEL[:-2]]),
+        ((10, 20, 90, 110), ["20%", "70%", "Most control is " + WITH_ITS_DATA[:-2]]),
+        ((-20, 60, 100, 80), ["-20%", "40%", "Most control is " + WITH_ITS_DATA[:-2]]),
+        ((0, 100, 100, 100), ["0%", "0%", NONE]),
+        ((0, 130, 120, 100), ["-20%", "-10%", NONE]),
     ],
 )
 def test_the_verdict_says_how_much_is_lost_where(returns: tuple[float, ...], says: list[str]) -> None:
     verdict = paper(*returns).split("\n\n")[2]
-    assert verdict.splitlines() == [says[0], says[1], says[2] + "."]
+    assert verdict.splitlines() == [
+        f"{WITH_THE_MODEL}{says[0]} ± 0%",
+        f"{WITH_ITS_DATA}{says[1]} ± 0%",
+        f"{says[2]}.",
+    ]
+
+
+def test_a_loss_within_its_error_is_none() -> None:
+    """Two episodes 2 s apart have means with standard error s, their difference one of sqrt(2) s."""
+    verdict = paper(0, 70, 90, 100, spread=10).split("\n\n")[2].splitlines()
+    assert verdict == [f"{WITH_THE_MODEL}10% ± 14%", f"{WITH_ITS_DATA}20% ± 14%", f"{NONE}."]
+    verdict = paper(0, 70, 90, 100, spread=5).split("\n\n")[2].splitlines()
+    assert verdict[1:] == [f"{WITH_ITS_DATA}20% ± 7%", f"Most control is {WITH_ITS_DATA[:-2]}."]
 
 
 @pytest.mark.parametrize("simulator", [10, 5])
@@ -53,7 +71,8 @@ def test_a_planner_no_better_than_chance_is_the_first_thing_to_mend(simulator: f
 def test_returns_stand_from_the_ground_up_with_their_spread_and_share() -> None:
     models = {OFFLINE: measured(50, 70), ONLINE: measured(20, 20)}
     scores = page("line/reach, seed 3", [10, 10], [100, 120], models).split("\n\n")[:2]
-    assert scores[0] == "line/reach, seed 3"
+    source = "runs/some, 300 updates"
+    assert scores[0].splitlines() == ["line/reach, seed 3", f"{OFFLINE}: {source}", f"{ONLINE}: {source}"]
     says, header, *rows = scores[1].splitlines()
     assert says.startswith("Returns. `share`") and header.split() == ["mean", "std", "min", "max", "episodes", "share"]
     assert [" ".join(row.split()) for row in rows] == [
@@ -78,7 +97,7 @@ def test_expectations_that_are_not_known_are_dashes() -> None:
 
 def test_errors_are_shown_at_some_steps_of_the_horizon_by_feedback() -> None:
     models = {OFFLINE: measured(50), ONLINE: measured(20, errors=[1, None, 3, 4, 5, 6])}
-    _, header, *rows = page("", [10], [100], models).split("\n\n")[4].splitlines()
+    _, _, header, *rows = page("", [10], [100], models).split("\n\n")[4].splitlines()
     assert header.split() == ["imagined", "steps", "1", "2", "3", "5"]
     assert [row[:44].rstrip() for row in rows] == [
         f"{rung}, {feedback}: {quantity}"

@@ -17,19 +17,15 @@ from worldmodel.errors import WorldModelError
 CONFIG: dict[str, Any] = {
     **{"seed": 7, "accelerator": "cpu", "precision": "32-true", "rendering": "fast", "workers": 3},
     **{"evaluation_episodes": 5, "good_episodes": 20, "good_exploration": 0.3, "good_updates": 3000},
-    "simulator_planner": {"kind": "icem", "horizon": 12, "initial_std": 0.5},
+    "feedback": "pixels",
+    "latents": "mean",
+    "planner": {"kind": "icem", "horizon": 12, "initial_std": 0.5},
 }
 COMMON = ["seed=7", "accelerator=cpu", "precision=32-true"]
 PLANNER = ["planner=icem", "++planner.horizon=12", "++planner.initial_std=0.5"]
 GIVEN = [
-    *("env=cartpole", "env.time_limit=40", "+env.more=1", "model=svg", "model.K=2", "train.batch=2", "planner=mppi"),
-    *(
-        "planner.horizon=6",
-        "planner@simulator_planner=icem",
-        "simulator_planner.horizon=12",
-        "good_updates=3000",
-        "seed=7",
-    ),
+    *("env=cartpole", "env.time_limit=40", "+env.more=1", "model=svg", "model.K=2", "train.batch=2"),
+    *("planner=icem", "planner.horizon=12", "good_updates=3000", "seed=7"),
 ]
 
 # Notes its arguments in calls.jsonl, makes the run folder's config.yaml as commands do, and then does what `end` says.
@@ -99,10 +95,11 @@ def test_good_data_is_collected_with_noise_and_a_model_fitted_to_it(ladder: Ladd
     assert fitted == ["-m", "worldmodel.train", *model, data, "updates=3000", *place]
 
 
-def test_the_main_job_gets_environment_model_and_planner_but_its_own_settings_else(ladder: Ladder) -> None:
+def test_the_main_job_gets_environment_and_model_but_plans_as_it_does(ladder: Ladder) -> None:
     assert ladder.stages().learn_online() == ladder.run / "online"
     (call,) = ladder.calls()
-    assert call == ["-m", "agents.cem_plan", *GIVEN[:8], "rendering=fast", *COMMON, f"run={ladder.run / 'online'}"]
+    settings = ["feedback=pixels", "latents=mean", "rendering=fast", *COMMON, f"run={ladder.run / 'online'}"]
+    assert call == ["-m", "agents.cem_plan", *GIVEN[:6], *settings]
 
 
 def test_stages_go_on_where_they_stopped_by_the_settings_of_now(ladder: Ladder, capsys: pytest.CaptureFixture) -> None:

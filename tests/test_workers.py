@@ -98,7 +98,7 @@ def test_one_worker_plays_here_and_yields_each_episode_as_it_is_filed(config: di
     for index in (5, 2):
         played = next(playing)
         episode = load_episode(episode_path(folder, index))
-        assert played == Played(index, episode.total, 4, 4) == Played.of(index, episode)
+        assert played == Played(index, episode.total, 4, 4) == Played.read(index, episode_path(folder, index))
         assert (episode.seed, episode.actor) == (seed_of(3, "collect", index), "simulator")
         assert episode_path(folder, 2).exists() == (index == 2)
     assert list(playing) == []

@@ -152,6 +152,15 @@ def load_episode(path: Path) -> Episode:
         raise DataError(f"{path}: {error}") from error
 
 
+def load_rewards(path: Path) -> np.ndarray:
+    """Reads the rewards (T,) alone; raises DataError as `load_episode` does."""
+    header = read_header(path)
+    rewards = np.empty(header.length, np.float32)
+    with path.open("rb", buffering=0) as file:
+        read_rows(rewards, file.fileno(), path, header.offsets["rewards"])
+    return rewards
+
+
 def read_header(path: Path) -> EpisodeHeader:
     """Reads all but frames, actions and rewards; raises DataError as `load_episode` does."""
     try:

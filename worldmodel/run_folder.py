@@ -11,10 +11,9 @@ from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
 
 CONFIG = "config.yaml"
-FIXED = ("seed", "rendering", "checkpoint", "policy", "sb3", "algorithm")  # plain values that a run keeps
 
 
-def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[str]) -> DictConfig:
     """The configuration a run is to use: as composed, or for a resumed run the one in its folder.
 
     Over that one go the plain values given on the command line (``episodes=80``); environment, model and other
@@ -23,8 +22,10 @@ def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     Args:
         config: as composed; `run` names the folder, `resume` says whether it must hold a run.
         overrides: the command line's, ``key=value``.
+        fixed: plain values that cannot change either.
 
-    Raises ConfigError: the folder holds a run and `resume` is not set, or holds none and it is, or a group changes.
+    Raises ConfigError: the folder holds a run and `resume` is not set, or holds none and it is, or what cannot change
+    does.
     """
     folder = Path(config.run)
     written = folder / CONFIG
@@ -45,7 +46,7 @@ def run_config(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         if isinstance(saved.get(key), DictConfig):
             if OmegaConf.to_container(config[key], resolve=True) != OmegaConf.to_container(saved[key]):
                 raise ConfigError(f"{folder} was started with another {key}: resume it without {override}")
-        elif key in FIXED and config[key] != saved[key]:
+        elif key in fixed and config[key] != saved[key]:
             raise ConfigError(f"{folder} was started with {key} {saved[key]}: resume it without {override}")
         elif key in saved:
             values[key] = config[key]

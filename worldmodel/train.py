@@ -35,7 +35,7 @@ VALIDATION_WINDOWS = 64
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task)
+    config = run_config(config, HydraConfig.get().overrides.task, fixed=("seed",))
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     checkpoints = Path(config.run) / "checkpoints"
     for key in ("updates", "save_every", "context", "horizon"):

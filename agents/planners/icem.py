@@ -17,6 +17,9 @@ from worldmodel.errors import ConfigError
 class ICEM:
     """CEM with noise that is correlated in time and elites that outlive their iteration; executes the best sequence.
 
+    Kept elites are scored anew in each iteration, so that luck does not last. What a decision hands to the next is
+    shifted as `Plan.shifted` does, its last action repeated, where the paper draws one for the elites.
+
     Attributes:
         horizon: decisions looked ahead.
         candidates: sequences drawn in the first iteration.
@@ -57,7 +60,7 @@ class ICEM:
     def plan(
         self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
     ) -> Plan:
-        """The best sequence seen (h, a) between `low` and `high` (a,); the mean joins the last iteration's candidates.
+        """The last iteration's best sequence (h, a) between `low` and `high` (a,); the mean joins its candidates.
 
         `warm_start` gives the first mean and some first candidates. Candidates with a non-finite score never enter the
         refit. Raises WorldModelError when no candidate of an iteration is finite, or `warm_start` does not fit.
@@ -70,7 +73,6 @@ class ICEM:
             check_warm_start(warm_start, h, a)
             mean, survivors = warm_start.mean, warm_start.elites[:kept]
         std = torch.full_like(mean, self.initial_std)
-        best_actions, best_score = mean, -math.inf
         for iteration in range(self.iterations):
             n = max(round(self.candidates * self.decay**-iteration), min(2 * self.elites, self.candidates))
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
@@ -84,6 +86,4 @@ class ICEM:
             survivors = elites[:kept]
             mean = self.momentum * mean + (1 - self.momentum) * elites.mean(0)
             std = self.momentum * std + (1 - self.momentum) * elites.std(0, correction=0)
-            if (top := float(scores[best[0]])) > best_score:
-                best_actions, best_score = elites[0], top
-        return Plan(actions=best_actions, mean=mean, elites=elites, score=float(scores[best].mean()))
+        return Plan(actions=elites[0], mean=mean, elites=elites, score=float(scores[best].mean()))

@@ -39,7 +39,9 @@ def make_planner(config: Mapping[str, Any], spec: EnvSpec) -> Planner:
     kinds = PLANNERS[name]
     if spec.action_kind not in kinds:
         able = ", ".join(other for other, takes in PLANNERS.items() if spec.action_kind in takes)
-        raise ConfigError(f"{name} does not plan {spec.action_kind} actions, which {spec.task} takes: use {able}")
+        raise ConfigError(
+            f"{name} does not plan {spec.action_kind} actions, which {spec.task} takes: set planner= to one of {able}"
+        )
     planner = kinds[spec.action_kind]
     known = {field.name: field.default is MISSING for field in fields(planner)}
     listing = ", ".join(known)

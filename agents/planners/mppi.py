@@ -16,7 +16,8 @@ class MPPI:
 
     Weights are exp((return - best) / (temperature x std of the returns)): with the deviation in it a temperature means
     the same whatever the scale of the rewards. Means and deviations are refitted in each iteration, as TD-MPC does
-    (Hansen et al. 2022, section 3); Williams et al. keep the deviation.
+    (Hansen et al. 2022, section 3), but to all candidates rather than the best; Williams et al. keep the deviation, and
+    add a cost of control that is left out here.
 
     Attributes:
         horizon: decisions looked ahead.
@@ -62,8 +63,8 @@ class MPPI:
             scores = score(candidates)
             ranked = finite_elites(scores, self.candidates)
             candidates, scores = candidates[ranked], scores[ranked]
-            spread = scores.std(correction=0).clamp_min(torch.finfo(scores.dtype).tiny)
-            weights = ((scores - scores[0]) / (self.temperature * spread)).softmax(0)[:, None, None]
+            spread = scores.std(correction=0).clamp_min(1e-8)  # equal scores have equal weights
+            weights = ((scores - scores[0]) / spread / self.temperature).softmax(0)[:, None, None]
             mean = (weights * candidates).sum(0).clamp(low, high)  # rounding may leave the bounds
             std = (weights * (candidates - mean).square()).sum(0).sqrt().clamp_min(self.least_std)
         return Plan(actions=mean, mean=mean, elites=candidates, score=float((weights[:, 0, 0] * scores).sum()))
