@@ -1,6 +1,6 @@
 """Tells where control is lost: ``python -m agents.ladder env=cartpole``.
 
-The same task with the planner in the true simulator, in a model of good data, and in a model that collected its own;
+The same task with the planner in the true simulator, in a model of good data beside its own, and in one of its own;
 how the models err, and what their plans expect beside what comes. It all ends on one page.
 """
 
@@ -69,7 +69,8 @@ def main(config: DictConfig) -> None:
     stages = Stages(run, settings, config.given)
 
     simulator = known or simulator_returns(stages.score_simulator(), settings["env"])
-    checkpoints = {OFFLINE: resolve(stages.fit_good_data()), ONLINE: online or resolve(stages.learn_online())}
+    source = Path(config.online) if config.online else stages.learn_online()
+    checkpoints = {OFFLINE: resolve(stages.fit_good_data(source)), ONLINE: online or resolve(source)}
     seeds = [seed_of(config.seed, "evaluate", index) for index in range(config.evaluation_episodes)]
     paths = {
         rung: [episode_path(run / rung.replace(" ", "_"), i) for i in range(len(seeds))]

@@ -10,7 +10,7 @@ from agents.measuring import Measured
 
 RANDOM = "random policy"
 ONLINE = "model of its own data"
-OFFLINE = "model of good data"
+OFFLINE = "model of good data too"
 SIMULATOR = "planner in the simulator"
 """The rungs, from the ground up."""
 
@@ -74,6 +74,10 @@ def _verdict(returns: Mapping[str, Sequence[float]]) -> str:
         lines.append(f"lost {way}: {loss:.0%} ± {error:.0%}")
         if loss > 2 * error:
             certain[way] = loss
+        if loss < -2 * error:
+            lines.append(
+                "  (a gain: what is lower on the ladder does better, so what is above it lacks data or fitting)"
+            )
     if not certain:
         return "\n".join([*lines, "No loss on the way down is larger than twice its standard error over episodes."])
     worst = max(certain, key=lambda way: certain[way])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,18 @@ class Stages:
         """The planner plays in the simulator as many episodes as evaluations have; its `metrics.jsonl`."""
         return self._simulate("simulator", self._config["evaluation_episodes"], 0.0) / "metrics.jsonl"
 
-    def fit_good_data(self) -> Path:
-        """A model of what the planner in the simulator did, with noise on its actions; its run folder."""
+    def fit_good_data(self, online: Path) -> Path:
+        """A model of what the planner in the simulator did, with noise on its actions; its run folder.
+
+        Good episodes alone are too narrow: a planner finds what a model of them wrongly believes of all the rest. So
+        the episodes of `online`, a run of the main job, are data too, where it has kept them.
+        """
         config = self._config
-        data = self._simulate("good_data", config["good_episodes"], config["good_exploration"]) / "episodes"
-        settings = [f"data={data}", f"updates={config['good_updates']}", *self._common]
+        data = [self._simulate("good_data", config["good_episodes"], config["good_exploration"]) / "episodes"]
+        if (online / "episodes").is_dir():
+            data.append(online / "episodes")
+        folders = ",".join(json.dumps(str(folder)) for folder in data)  # quoted, for whatever a path may hold
+        settings = [f"data=[{folders}]", f"updates={config['good_updates']}", *self._common]
         return self._command("worldmodel.train", "good_model", [*self._given("model", "train"), *settings])
 
     def learn_online(self) -> Path:

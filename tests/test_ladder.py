@@ -37,7 +37,7 @@ CPU = ["accelerator=cpu", "precision=32-true"]
 LADDER = [
     *("evaluation_episodes=2", "good_episodes=3", "good_updates=2", "workers=1", "context=2", "horizon=3"),
 ]
-RUNGS = ["random policy", "model of its own data", "model of good data", "planner in the simulator"]
+RUNGS = ["random policy", "model of its own data", "model of good data too", "planner in the simulator"]
 
 Outcome = subprocess.CompletedProcess[str]
 
@@ -93,7 +93,7 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     title, *sources = page.split("\n\n")[0].splitlines()
     assert title.startswith("cartpole_gym/CartPole-v1, seed 0; CategoricalCEM(horizon=3, candidates=8,")
     assert sources == [
-        "model of good data: ladder/good_model/checkpoints/000002, 2 updates",
+        "model of good data too: ladder/good_model/checkpoints/000002, 2 updates",
         "model of its own data: online, an unknown number of updates",
     ]
     scores = page.split("\n\n")[1].splitlines()[2:]
@@ -103,7 +103,7 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
 
     (record,) = read_records(folder / "metrics.jsonl", "ladder")
     assert (record["env"], record["task"], record["seed"]) == ("cartpole_gym", "CartPole-v1", 0)
-    assert set(record["models"]) == {"model of good data", "model of its own data"}
+    assert set(record["models"]) == {"model of good data too", "model of its own data"}
     for rung, model in record["models"].items():
         episodes = [load_episode(path) for path in sorted((folder / rung.replace(" ", "_")).iterdir())]
         assert [episode.total for episode in episodes] == model["returns"] and len(episodes) == 2
@@ -124,7 +124,7 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     assert headers[-1]["config"]["planner"] == {
         **{"kind": "cem", "horizon": 3, "candidates": 8, "iterations": 1, "elites": 2, "smoothing": 0.2}
     }
-    assert Replay(folder / "good_data" / "episodes").episodes == 3
+    assert Replay(folder / "good_data" / "episodes").episodes == 3  # `online` is a model alone, without episodes
     assert from_pretrained(folder / "good_model").config.hidden == 16
 
 

@@ -85,12 +85,15 @@ def test_the_simulators_score_is_taken_on_as_many_episodes_without_noise(ladder:
     assert call == ["-m", "agents.collect", *environment, *played, *place]
 
 
-def test_good_data_is_collected_with_noise_and_a_model_fitted_to_it(ladder: Ladder) -> None:
-    assert ladder.stages().fit_good_data() == ladder.run / "good_model"
+def test_good_data_is_collected_with_noise_and_a_model_fitted_to_it_and_the_main_jobs(ladder: Ladder) -> None:
+    online = ladder.home / "on line"
+    (online / "episodes").mkdir(parents=True)
+    assert ladder.stages().fit_good_data(online) == ladder.run / "good_model"
     collected, fitted = ladder.calls()
     assert collected[:2] == ["-m", "agents.collect"] and collected[-1] == f"run={ladder.run / 'good_data'}"
     assert {"episodes=20", "exploration=0.3", "env=cartpole", *PLANNER} < set(collected)
-    data, model = f"data={ladder.run / 'good_data' / 'episodes'}", ["model=svg", "model.K=2", "train.batch=2"]
+    good, model = ladder.run / "good_data" / "episodes", ["model=svg", "model.K=2", "train.batch=2"]
+    data = f'data=["{good}","{online / "episodes"}"]'
     place = [*COMMON, f"run={ladder.run / 'good_model'}"]
     assert fitted == ["-m", "worldmodel.train", *model, data, "updates=3000", *place]
 
@@ -107,11 +110,12 @@ def test_stages_go_on_where_they_stopped_by_the_settings_of_now(ladder: Ladder, 
     with pytest.raises(
         WorldModelError, match="the command above failed: mend what it says, then go on with resume=true"
     ):
-        ladder.stages(good_episodes=2).fit_good_data()
+        ladder.stages(good_episodes=2).fit_good_data(ladder.home)
     assert len(ladder.calls()) == 1  # nothing is fitted to data that is not there
     ladder.ends("0")
-    ladder.stages(good_episodes=4).fit_good_data()
+    ladder.stages(good_episodes=4).fit_good_data(ladder.home)
     first, again, fitted = ladder.calls()
+    assert f'data=["{ladder.run / "good_data" / "episodes"}"]' in fitted  # nothing else where nothing is kept
     assert "resume=true" not in first + fitted and again[-1] == "resume=true"
     assert again[:-1] == [{"episodes=2": "episodes=4"}.get(argument, argument) for argument in first]
     shown = capsys.readouterr().out.splitlines()

@@ -151,3 +151,12 @@ def test_an_unknown_key_is_an_error_that_names_it(episodes: Path, tmp_path: Path
     status, _, errors = train(f"data={episodes}", f"run={tmp_path / 'run'}", "train.windows=6")
     assert status == 1 and "Key 'windows' is not in struct" in errors
     assert not (tmp_path / "run").exists()
+
+
+def test_several_folders_are_one_data_set(episodes: Path, tmp_path: Path) -> None:
+    """Seen by what it says of the longest episode: neither folder alone has 6 episodes that long."""
+    fill(tmp_path / "more", [14])
+    both = f"data=[{episodes},{tmp_path / 'more'}]"
+    status, _, errors = train(both, f"run={tmp_path / 'run'}", "train.unrolling.context=20", "train.window=22")
+    assert status == 2
+    assert "no episode has 21 frames, the longest of 5 has 15" in errors, errors  # one of the six is held out

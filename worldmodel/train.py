@@ -1,4 +1,4 @@
-"""Fits a world model to a folder of episodes: ``python -m worldmodel.train data=FOLDER``."""
+"""Fits a world model to a folder of episodes, or to several: ``python -m worldmodel.train data=FOLDER``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def main(config: DictConfig) -> None:
         if type(config[key]) is not int or config[key] < 1:
             raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= 1")
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
-    fitted, held_out = split(Path(config.data), config.held_out)
+    folders = [settings["data"]] if isinstance(settings["data"], str) else settings["data"]
+    parts = [split(Path(folder), config.held_out) for folder in folders]
+    fitted, held_out = ([path for part in parts for path in part[which]] for which in range(2))
     replay = Replay(fitted)
     contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
     windows = validation_windows(held_out, config.context, config.horizon)
