@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from tqdm import tqdm
@@ -53,6 +54,8 @@ def main(config: DictConfig) -> None:
     check_fits(model.spec, env.env_spec, config.checkpoint)
     planner = make_planner(settings["planner"], model.spec)
 
+    for cost in settings["costs"]:
+        reach(np.zeros((*model.spec.frame_size, 3), np.uint8), cost)  # refuses here what is no cost
     goals = find_goals(
         env,
         config.goals,

@@ -163,7 +163,7 @@ MISTAKES = {
     "seed=-1": "seed is -1: set a whole number >= 0",
     "exploration=-0.1": "exploration is -0.1: set a finite number >= 0",
     "planner.elites=7 workers=2": "elites (7) exceed candidates (6): set planner.elites <= 6",
-    "planner=icem": "icem does not plan discrete actions, which CartPole-v1 takes: use cem, random_shooting",
+    "planner=icem": "icem does not plan discrete actions, which CartPole-v1 takes: set planner= to one of cem, ",
     "env.id=Nonsense-v0": "Gymnasium has no environment 'Nonsense-v0'",
     "rendering=bogus": "rendering is 'bogus': set one of standard, fast",
     "accelerator=bogus": "accelerator bogus",
