@@ -20,7 +20,7 @@ from agents.workers import Collector, Played, collect
 from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import episode_path
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
@@ -42,8 +42,7 @@ def main(config: DictConfig) -> None:
         config.checkpoint = str(resolve(Path(config.checkpoint)))  # one for all workers, should its run go on
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("episodes", 1), ("workers", 1)):
-        if type(config[key]) is not int or config[key] < least:
-            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
+        check_whole(key, config[key], least)
     if not 0 <= config.exploration < math.inf:
         raise ConfigError(f"exploration is {config.exploration}: set a finite number >= 0")
     folder = Path(config.run) / "episodes"

@@ -27,7 +27,7 @@ from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.episode import episode_path, save_episode
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.errors import draw_errors
@@ -51,8 +51,7 @@ def main(config: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     least = {"seed": 0} | dict.fromkeys(COUNTS, 1)
     for key, minimum in least.items():
-        if type(config[key]) is not int or config[key] < minimum:
-            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {minimum}")
+        check_whole(key, config[key], minimum)
     if not 0 <= config.good_exploration < math.inf:
         raise ConfigError(f"good_exploration is {config.good_exploration}: set a finite number >= 0")
     env = make_env(settings["env"], rendering=config.rendering)

@@ -18,7 +18,7 @@ from agents.collecting import play_episode
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import CheckpointError, ConfigError, check_whole
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
@@ -46,9 +46,7 @@ class Schedule:
         least = {"seed": 0, "episodes": 1, "seed_episodes": 1, "first_updates": 1, "updates": 1}
         least |= {"evaluate_every": 1, "evaluation_episodes": 1, "context": 1}
         for key, minimum in least.items():
-            value = getattr(self, key)
-            if type(value) is not int or value < minimum:
-                raise ConfigError(f"{key} is {value!r}: set a whole number >= {minimum}")
+            check_whole(key, getattr(self, key), minimum)
         if self.seed_episodes > self.episodes:
             raise ConfigError(
                 f"seed_episodes ({self.seed_episodes}) exceed episodes ({self.episodes}): "

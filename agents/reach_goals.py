@@ -26,7 +26,7 @@ from agents.seeds import seed_of
 from envs import make_env
 from worldmodel.checkpoint import resolve
 from worldmodel.command import command
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
@@ -41,8 +41,7 @@ def main(config: DictConfig) -> None:
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("goals", 1), ("away", 1), ("decisions", 1)):
-        if type(config[key]) is not int or config[key] < least:
-            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= {least}")
+        check_whole(key, config[key], least)
     if not 0 < config.tolerance < math.inf:
         raise ConfigError(f"tolerance is {config.tolerance}: set metres, a finite number > 0")
     if not isinstance(settings["costs"], list):

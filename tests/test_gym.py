@@ -151,5 +151,5 @@ def test_resizing_stretches_and_keeps_a_frame_of_its_size() -> None:
 
 
 def test_there_are_no_positions() -> None:
-    with pytest.raises(EnvError, match="dot:Dot has no generalised positions: only dm_control's tasks tell them"):
+    with pytest.raises(EnvError, match="dot:Dot does not tell where its bodies are: only dm_control's tasks do"):
         make_env(DOT).positions()

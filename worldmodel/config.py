@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,7 @@ class ModelConfig:
                 "or model.features=frame"
             )
         for key in ("patch", "feature", "hidden", "layers", "latent", "head"):
-            value = getattr(self, key)
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"model.{key} is {value!r}: set a whole number >= 1")
+            check_whole(f"model.{key}", getattr(self, key), 1)
         for key in ("K", "M"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):

@@ -22,3 +22,9 @@ class CheckpointError(WorldModelError):
 
 class EnvError(WorldModelError):
     """An environment that cannot be made, drawn, or used as asked."""
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises ConfigError unless the setting `name` is a whole number from `least` on."""
+    if type(value) is not int or value < least:
+        raise ConfigError(f"{name} is {value!r}: set a whole number >= {least}")

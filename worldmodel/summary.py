@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from worldmodel.build import build
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 
@@ -30,8 +30,7 @@ def main(config: DictConfig) -> None:
     size, action_size = settings["size"], settings["action_size"]
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
         raise ConfigError(f"size is {size}: set [height, width], whole numbers >= 1")
-    if type(action_size) is not int or action_size < 1:
-        raise ConfigError(f"action_size is {action_size!r}: set a whole number >= 1")
+    check_whole("action_size", action_size, 1)
     rows = summarise(ModelConfig.from_mapping(settings["model"]), action_size, (size[0], size[1]))
     print(json.dumps(rows) if settings["json"] else table(rows))
 

@@ -17,7 +17,7 @@ from worldmodel.build import build
 from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
-from worldmodel.errors import ConfigError
+from worldmodel.errors import check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
@@ -39,8 +39,7 @@ def main(config: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     checkpoints = Path(config.run) / "checkpoints"
     for key in ("updates", "save_every", "context", "horizon"):
-        if type(config[key]) is not int or config[key] < 1:
-            raise ConfigError(f"{key} is {config[key]!r}: set a whole number >= 1")
+        check_whole(key, config[key], 1)
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
     folders = [settings["data"]] if isinstance(settings["data"], str) else settings["data"]
     parts = [split(Path(folder), config.held_out) for folder in folders]

@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 
-from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.errors import ConfigError, WorldModelError, check_whole
 from worldmodel.hardware import default_precision
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch, Replay
@@ -47,9 +47,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for key in ("batch", "window"):
-            value = getattr(self, key)
-            if type(value) is not int or value < 1:
-                raise ConfigError(f"train.{key} is {value!r}: set a whole number >= 1")
+            check_whole(f"train.{key}", getattr(self, key), 1)
         for key in ("learning_rate", "clip"):
             if not 0 < getattr(self, key) < math.inf:
                 raise ConfigError(f"train.{key} is {getattr(self, key)}: set a finite number > 0")

@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
 from worldmodel.state import Skips, State, concatenate
 from worldmodel.svg import SVG
@@ -36,9 +36,7 @@ class Unrolling:
 
     def __post_init__(self) -> None:
         for name, least in (("context", 1), ("open_loop", 0), ("stride", 1)):
-            value = getattr(self, name)
-            if type(value) is not int or value < least:
-                raise ConfigError(f"train.unrolling.{name} is {value!r}: set a whole number >= {least}")
+            check_whole(f"train.unrolling.{name}", getattr(self, name), least)
         for name in ("draw_observed", "draw_forced", "draw_open_loop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from worldmodel.errors import ConfigError, DataError
+from worldmodel.errors import ConfigError, DataError, check_whole
 from worldmodel.files import write_atomic
 
 Colour = tuple[int, int, int]
@@ -99,8 +99,7 @@ def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
     """Every pixel as a square of `scale` by `scale`: (t, h*scale, w*scale, 3) uint8; raises DataError, ConfigError."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise DataError(f"frames are {frames.dtype} {frames.shape}: give uint8 (t, h, w, 3) with t >= 1")
-    if type(scale) is not int or scale < 1:
-        raise ConfigError(f"scale is {scale!r}: set a whole number >= 1")
+    check_whole("scale", scale, 1)
     return frames.repeat(scale, 1).repeat(scale, 2)
 
 
