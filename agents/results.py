@@ -71,9 +71,12 @@ def table(paths: Sequence[Path]) -> str:
 def read_log(path: Path) -> Log:
     """What a `metrics.jsonl` says in the end; DataError when it has no header or no returns."""
     if not path.is_file():
-        raise DataError(f"{path} does not exist: give metrics.jsonl files")
-    headers = read_records(path, "header") + read_records(path, "resume")
-    outcomes = read_records(path, "evaluation") or read_records(path, "collection")
+        raise DataError(f"{path} is no file: give metrics.jsonl files, such as RUN/metrics.jsonl")
+    try:
+        headers = read_records(path, "header") + read_records(path, "resume")
+        outcomes = read_records(path, "evaluation") or read_records(path, "collection")
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} is no log ({error!r}): give metrics.jsonl files") from error
     if not headers or not outcomes:
         raise DataError(f"{path} holds {len(headers)} headers and {len(outcomes)} outcomes: give a finished run's log")
     outcome = outcomes[-1]

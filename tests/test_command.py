@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPT = """
 import sys, time
+from omegaconf import OmegaConf
 from worldmodel.command import command
 from worldmodel.errors import DataError
 
@@ -24,6 +25,8 @@ def main(what, *, times=1):
             print("worked " * times)
         elif what == "mistake":
             raise DataError("9 frames: give 10")
+        elif what == "missing":
+            OmegaConf.create({"data": {"folder": "???"}}).data.folder
         elif what == "bug":
             raise ZeroDivisionError("a bug")
         else:
@@ -57,6 +60,12 @@ def test_arguments_reach_the_command_and_success_is_quiet(tmp_path: Path) -> Non
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     process = start(tmp_path, "mistake")
     assert process.communicate(timeout=60) == ("closed\n", "error: 9 frames: give 10\n")
+    assert process.returncode == 2
+
+
+def test_a_setting_without_a_value_is_a_mistake_too(tmp_path: Path) -> None:
+    process = start(tmp_path, "missing")
+    assert process.communicate(timeout=60) == ("closed\n", "error: data.folder is missing: set data.folder=\n")
     assert process.returncode == 2
 
 

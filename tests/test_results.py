@@ -43,5 +43,9 @@ def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
 def test_a_log_of_nothing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds 1 headers and 0 outcomes: give a finished run's log"):
         table([log(tmp_path / "a.jsonl", 0)])
-    with pytest.raises(DataError, match="does not exist"):
-        table([tmp_path / "b.jsonl"])
+    for other in (tmp_path / "b.jsonl", tmp_path):
+        with pytest.raises(DataError, match=r"is no file: give metrics\.jsonl files"):
+            table([other])
+    (tmp_path / "c.jsonl").write_text("# a page of prose\n")
+    with pytest.raises(DataError, match=r"c\.jsonl is no log"):
+        table([tmp_path / "c.jsonl"])

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from omegaconf.errors import MissingMandatoryValue
+
 from worldmodel.errors import WorldModelError
 from worldmodel.origin import check_origin
 
@@ -24,8 +26,9 @@ class Interrupted(BaseException):
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
-    A `WorldModelError` is printed without a traceback (exit status 2); SIGINT and SIGTERM unwind the command as
-    `Interrupted`, so that its files close and what it saved stays whole (exit status 128 + signal).
+    A `WorldModelError`, or a setting without a value, is printed without a traceback (exit status 2); SIGINT and
+    SIGTERM unwind the command as `Interrupted`, so that its files close and what it saved stays whole (exit status
+    128 + signal).
     """
 
     @functools.wraps(main)
@@ -37,6 +40,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             main(*args, **kwargs)
         except WorldModelError as error:
             print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        except MissingMandatoryValue as error:
+            print(f"error: {error.full_key} is missing: set {error.full_key}=", file=sys.stderr)
             sys.exit(2)
         except Interrupted as interruption:
             print(f"\nstopped by {interruption}", file=sys.stderr)

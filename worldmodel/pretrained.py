@@ -70,5 +70,6 @@ def check_fits(trained: EnvSpec, actual: EnvSpec, path: str) -> None:
     if differing:
         raise CheckpointError(
             f"the model in {path} was trained on another environment: {'; '.join(differing)}; "
-            "give the environment it was trained on, or another checkpoint"
+            f"give the environment it was trained on, as in env={trained.env} "
+            f"env.action_repeat={trained.action_repeat} env.time_limit={trained.time_limit}, or another checkpoint"
         )

@@ -36,7 +36,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, fixed=("seed",))
-    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     checkpoints = Path(config.run) / "checkpoints"
     for key in ("updates", "save_every", "context", "horizon"):
         check_whole(key, config[key], 1)
