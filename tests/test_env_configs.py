@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
 import configs
+from agents.actor import RandomActor
+from agents.collecting import play_episode
 from envs import env_spec, make_env
 
 ANY = {"gymnasium", "dm_control"}  # of which one names the environment oneself
@@ -33,7 +35,7 @@ def settings(name: str, *overrides: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_named_environment_is_seen_to_move(name: str, request: pytest.FixtureRequest) -> None:
+def test_every_named_environment_is_collected_and_seen_to_move(name: str, request: pytest.FixtureRequest) -> None:
     config = settings(name)
     if config["backend"] == "dm_control":
         request.getfixturevalue("gl")
@@ -42,13 +44,13 @@ def test_every_named_environment_is_seen_to_move(name: str, request: pytest.Fixt
     env = make_env(config)
     spec = env_spec(env)
     assert (spec.env, spec.action_repeat, spec.time_limit) == (name, config["action_repeat"], config["time_limit"])
-    env.action_space.seed(0)
-    frames = [env.reset(seed=0)[0]]
-    for _ in range(2):
-        frame, reward, terminated, truncated, info = env.step(env.action_space.sample())
-        frames.append(frame)
-        assert np.isfinite(reward) and not (terminated or truncated) and info == {"env_frames": spec.action_repeat}
-    assert {(frame.shape, frame.dtype) for frame in frames} == {((64, 64, 3), np.dtype(np.uint8))}
+    env.close()
+    env = make_env(config | {"time_limit": 2 * spec.action_repeat})
+    actor = RandomActor(env.env_spec)
+    episode = play_episode(env, actor, spec=env.env_spec, seed=0, exploration=0.0, name="random")
+    assert (len(episode), episode.env_frames, episode.truncated) == (2, 2 * spec.action_repeat, True)
+    frames = episode.frames
+    assert frames.shape == (3, 64, 64, 3) and frames.dtype == np.uint8 and np.isfinite(episode.rewards).all()
     assert all(frame.std() > 1 for frame in frames) and not np.array_equal(frames[0], frames[-1])
     env.close()
 
