@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.actor import explored
-from agents.planners.planner import Plan, Planner
+from agents.planners.planner import Planner
 from agents.search import Search
 from envs.pixels import PixelEnv
 from envs.spec import env_action, env_spec
@@ -58,7 +58,7 @@ class SimulatorAgent:
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """Plans and gives the first action, (a,) float32, with exploration noise (see `explored`)."""
-        plan: Plan = self._search.find(lambda candidates: simulated_return(self._env, candidates), generator)
+        plan = self._search.find(lambda candidates: simulated_return(self._env, candidates), generator)
         return explored(plan.actions[0].numpy().copy(), self._spec, generator, exploration)
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.planners.noise import coloured_noise
-from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites
+from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean
 from worldmodel.errors import ConfigError
 
 
@@ -67,11 +67,8 @@ class ICEM:
         """
         h, a = self.horizon, len(low)
         kept = round(self.keep * self.elites)
-        mean = torch.zeros(h, a, device=low.device)
-        survivors = mean[None][:0]
-        if warm_start is not None:
-            check_warm_start(warm_start, h, a)
-            mean, survivors = warm_start.mean, warm_start.elites[:kept]
+        mean = first_mean(warm_start, h, low)
+        survivors = mean[None][:0] if warm_start is None else warm_start.elites[:kept]
         std = torch.full_like(mean, self.initial_std)
         for iteration in range(self.iterations):
             n = max(round(self.candidates * self.decay**-iteration), min(2 * self.elites, self.candidates))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites
+from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ class MPPI:
         finite, or `warm_start` does not fit.
         """
         h, a = self.horizon, len(low)
-        if warm_start is not None:
-            check_warm_start(warm_start, h, a)
-        mean = torch.zeros(h, a, device=low.device) if warm_start is None else warm_start.mean
+        mean = first_mean(warm_start, h, low)
         std = torch.full_like(mean, self.initial_std)
         for _ in range(self.iterations):
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.

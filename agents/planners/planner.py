@@ -89,6 +89,17 @@ def check_warm_start(warm_start: Plan, horizon: int, action_size: int) -> None:
         raise WorldModelError("the warm start is not finite: start without one")
 
 
+def first_mean(warm_start: Plan | None, horizon: int, low: Tensor) -> Tensor:
+    """Where a Gaussian search begins, (horizon, a): at the warm start's mean, or at zero; `low` is (a,).
+
+    Raises WorldModelError when the warm start does not fit.
+    """
+    if warm_start is None:
+        return torch.zeros(horizon, len(low), device=low.device)
+    check_warm_start(warm_start, horizon, len(low))
+    return warm_start.mean
+
+
 def check_positive(name: str, value: float) -> None:
     """Raises ConfigError unless the planner's setting `name` is finite and above 0."""
     if not 0 < value < math.inf:
