@@ -61,14 +61,13 @@ def imagined_return(model: WorldModel, state: State, candidates: Tensor, latents
 class PlanningAgent:
     """Acts by planning (PlaNet, Hafner et al. 2019, section 3): an `Actor`.
 
-    Each frame is filtered once, into one row of state that every candidate then starts from. With `warm_start` a
-    search begins where the previous decision's ended, one step on; PlaNet itself starts afresh each time.
+    Each frame is filtered once, into one row of state that every candidate then starts from. A search begins where the
+    previous decision's ended, one step on; PlaNet itself starts afresh each time.
 
     Args:
         objective: what candidates are scored by; rewards, unless there is a goal.
         latents: ``mean`` or ``sample`` (as PlaNet): which z is taken from the posterior when filtering, and from the
             prior in each candidate's future.
-        warm_start: whether a search begins where the last ended.
     """
 
     def __init__(
@@ -78,14 +77,13 @@ class PlanningAgent:
         *,
         objective: Objective = imagined_return,
         latents: str = "mean",
-        warm_start: bool = True,
     ) -> None:
         if latents not in LATENTS:
             raise ConfigError(f"latents is {latents!r}: set one of {', '.join(LATENTS)}")
         self._model = model
         self._objective = objective
         self._latents = latents
-        self._search = Search(planner, model.spec, device=model.device, warm_start=warm_start)
+        self._search = Search(planner, model.spec, device=model.device)
         self._state: State | None = None
 
     @property

@@ -9,21 +9,19 @@ from worldmodel.spec import EnvSpec
 
 
 class Search:
-    """Looks for actions decision after decision; each search may begin where the last one ended, one step on.
+    """Looks for actions decision after decision; each search begins where the last one ended, one step on.
 
     Args:
         planner: what searches.
         spec: whose actions.
         device: where candidates are scored.
-        warm_start: whether a search begins where the last ended; PlaNet's starts afresh each time.
 
     Attributes:
         plan: what the last search found; None before the first of an episode and once its first action was executed.
     """
 
-    def __init__(self, planner: Planner, spec: EnvSpec, *, device: torch.device, warm_start: bool = True) -> None:
+    def __init__(self, planner: Planner, spec: EnvSpec, *, device: torch.device) -> None:
         self._planner = planner
-        self._warm_start = warm_start
         self._high = torch.ones(spec.action_size, device=device)
         self._low = -self._high if spec.action_kind == "box" else torch.zeros_like(self._high)
         self._start: Plan | None = None
@@ -43,5 +41,5 @@ class Search:
 
         Without a plan for the step just taken there is nothing to shift: the next search starts afresh.
         """
-        self._start = self.plan.shifted() if self._warm_start and self.plan is not None else None
+        self._start = self.plan.shifted() if self.plan is not None else None
         self.plan = None

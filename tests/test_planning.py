@@ -115,9 +115,8 @@ def test_continues_discount_by_their_running_product() -> None:
     assert imagined_return(model, state, torch.zeros(2, 4, 1), means).tolist() == [1 + 0.5 + 0.25 + 0.125] * 2
 
 
-@pytest.mark.parametrize("warm_start", [True, False])
-def test_planning_reaches_the_target_and_stays(warm_start: bool) -> None:
-    agent = PlanningAgent(LineModel(), CEM(horizon=6, candidates=100, iterations=5, elites=10), warm_start=warm_start)
+def test_planning_reaches_the_target_and_stays() -> None:
+    agent = PlanningAgent(LineModel(), CEM(horizon=6, candidates=100, iterations=5, elites=10))
     positions = walk(agent, BOX, start=3.0, steps=16)
     assert positions[8] > 11
     assert all(abs(position - 12) < 0.8 for position in positions[-4:])
@@ -174,10 +173,6 @@ def test_the_warm_start_is_the_last_plan_one_step_on_and_ends_with_the_episode()
     agent.reset(draw(3))
     agent.act(seeded())
     assert planner.asked == [([-1], [1], None), ([-1], [1], shifted), ([-1], [1], None)]
-
-    cold = Recorder()
-    walk(PlanningAgent(LineModel(), cold, warm_start=False), BOX, start=3.0, steps=2)
-    assert [warm_start for _, _, warm_start in cold.asked] == [None, None]
 
 
 def test_discrete_actions_are_planned_between_zero_and_one() -> None:

@@ -40,9 +40,9 @@ class Numbered:
         return Plan(actions, actions + 100, torch.stack([actions, -actions]), score=5.0)
 
 
-def searching(warm_start: bool = True, spec: EnvSpec = BOX) -> tuple[Search, Numbered]:
+def searching(spec: EnvSpec = BOX) -> tuple[Search, Numbered]:
     planner = Numbered()
-    return Search(planner, spec, device=torch.device("cpu"), warm_start=warm_start), planner
+    return Search(planner, spec, device=torch.device("cpu")), planner
 
 
 def find(search: Search) -> Plan:
@@ -89,14 +89,6 @@ def test_a_new_episode_and_a_step_without_a_plan_start_afresh() -> None:
     search.advance()  # an action that was not planned for
     find(search)
     assert planner.starts == [None] * 4
-
-
-def test_without_warm_start_every_search_starts_afresh() -> None:
-    search, planner = searching(warm_start=False)
-    for _ in range(3):
-        find(search)
-        search.advance()
-    assert planner.starts == [None] * 3
 
 
 def test_actions_are_searched_between_the_bounds_of_their_kind() -> None:
