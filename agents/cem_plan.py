@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
+from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
@@ -34,7 +35,8 @@ from worldmodel.records import Records, provenance, read_records
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
-FIXED = ("seed", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")  # in a resumed run
+# in a resumed run
+FIXED = ("seed", "budget", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="cem_plan")
@@ -45,6 +47,8 @@ def main(config: DictConfig) -> None:
     config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
     learner = make_learner(config)
     print(f"run folder: {learner.folder}")
+    if not config.checkpoint:
+        print(f"budget {config.budget}: {estimate(learner)}", flush=True)
     try:
         if learner.progress == Progress():
             learner.evaluate_random()
@@ -55,6 +59,12 @@ def main(config: DictConfig) -> None:
         finish(learner, config.goal)
     finally:
         learner.records.close()
+
+
+def estimate(learner: Learner) -> str:
+    """What the run will do yet, and how long that takes here."""
+    played = learner.progress.episodes
+    return forecast(learner.schedule, learner.env, learner.planner, learner.trainer, played=played)
 
 
 def learn(learner: Learner) -> None:
