@@ -1,7 +1,7 @@
-"""What others' papers report from pixels after 100,000 environment frames of the DeepMind control suite.
+"""What is reported of others' methods from pixels after 100,000 environment frames of the DeepMind control suite.
 
-Means over each paper's own seeds, out of 1000, of agents with action repeats of their own. Where papers give a method
-different numbers the highest stands here, and the others in `lower`.
+Mean returns over seeds, out of 1000, with each method's own action repeats. `reported` names the tables where numbers
+were found, and says which have not been traced to one yet: trace those, or leave them out, before leaning on them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class Method(NamedTuple):
     Attributes:
         name: for labels.
         paper: that presents it, with its arXiv number where it has one.
-        reported: where the numbers stand, if elsewhere.
+        reported: where the numbers stand.
         returns: by task; a task that is not reported is missing.
-        lower: what else is quoted.
+        lower: where another number is quoted too; the higher one is in `returns`.
     """
 
     name: str
     paper: str
+    reported: str
     returns: Mapping[Task, int]
-    reported: str | None = None
     lower: Mapping[Task, int] = {}  # nobody changes it
 
 
@@ -43,56 +43,59 @@ METHODS = (
     Method(
         "PlaNet",
         "Hafner et al. 2019, Learning Latent Dynamics for Planning from Pixels, arXiv:1811.04551",
+        "Xia et al. 2026 (COVR, AAAI), comparison at 100k; the lower one is not traced",
         {SWINGUP: 563, REACHER: 82, CUP: 0, FINGER: 560},
-        reported="Kostrikov et al. 2021 (DrQ); the lower one Laskin et al. 2020 (CURL)",
-        lower={SWINGUP: 297},
+        {SWINGUP: 297},
     ),
     Method(
         "Dreamer",
         "Hafner et al. 2020, Dream to Control: Learning Behaviors by Latent Imagination, arXiv:1912.01603",
+        "swing-up: Huang et al. 2023 (Simoun), table 1, which gives more in other tasks too; the rest is not traced",
         {SWINGUP: 326, BALANCE: 472, REACHER: 125, CUP: 73, FINGER: 8},
-        reported="swing-up Laskin et al. 2020 (CURL); the others, and the lower one, later comparisons",
-        lower={SWINGUP: 139},
+        {SWINGUP: 139},
     ),
     Method(
         "DreamerV2",
         "Hafner et al. 2021, Mastering Atari with Discrete World Models, arXiv:2010.02193",
+        "not traced",
         {SWINGUP: 387, BALANCE: 803, REACHER: 211, CUP: 532, FINGER: 323},
-        reported="later comparisons",
     ),
     Method(
         "DreamerV3",
         "Hafner et al. 2023, Mastering Diverse Domains through World Models, arXiv:2301.04104",
+        "not traced",
         {SWINGUP: 550, BALANCE: 932, REACHER: 374, CUP: 862, FINGER: 493},
-        reported="later comparisons",
     ),
     Method(
         "CURL",
         "Laskin et al. 2020, CURL: Contrastive Unsupervised Representations for Reinforcement Learning, "
         "arXiv:2004.04136",
+        "the paper, table 1; the same in Huang et al. 2023 (Simoun), table 1",
         {SWINGUP: 582, REACHER: 538, CUP: 769, FINGER: 767},
     ),
     Method(
         "DrQ",
         "Kostrikov et al. 2021, Image Augmentation Is All You Need, arXiv:2004.13649",
+        "Huang et al. 2023 (Simoun), table 1, with reacher 601 and cup 913; balance is not traced",
         {SWINGUP: 759, BALANCE: 943, REACHER: 600, CUP: 914, FINGER: 901},
-        reported="balance later comparisons",
     ),
     Method(
         "TD-MPC",
         "Hansen et al. 2022, Temporal Difference Learning for Model Predictive Control, arXiv:2203.04955",
+        "the paper, comparison at 100k",
         {SWINGUP: 770, REACHER: 628, CUP: 933, FINGER: 943},
     ),
     Method(
         "EfficientZero",
         "Ye et al. 2021, Mastering Atari Games with Limited Data, arXiv:2111.00210",
+        "Hansen et al. 2022 (TD-MPC), comparison at 100k",
         {SWINGUP: 813, REACHER: 493, CUP: 952, FINGER: 1000},
-        reported="Hansen et al. 2022 (TD-MPC)",
     ),
     Method(
         "Simoun",
         "Huang et al. 2023, Simoun: Synergizing Interactive Motion-appearance Understanding for Vision-based "
         "Reinforcement Learning, ICCV",
+        "the paper, table 1, which has reacher, cup and finger too",
         {SWINGUP: 851},
     ),
 )
