@@ -22,7 +22,7 @@ from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
-from agents.planning import Objective, PlanningAgent, imagined_return
+from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
@@ -133,10 +133,12 @@ def make_learner(config: DictConfig) -> Learner:
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    objective: Objective = imagined_return
+    planner = make_planner(settings["planner"], spec)
     if config.goal:
         objective = reach(read_goal(config.goal, spec.frame_size), config.goal_cost)
-    planner = PlanningAgent(model, make_planner(settings["planner"], spec), objective=objective, latents=config.latents)
+        agent = PlanningAgent(model, planner, objective=objective, proposals=0, latents=config.latents)
+    else:
+        agent = PlanningAgent(model, planner, latents=config.latents)
     if config.resume and not config.checkpoint:
         drop_unsaved(folder, progress.episodes)
     records = Records(make_run(config), keep=progress.metrics_bytes)
@@ -145,7 +147,7 @@ def make_learner(config: DictConfig) -> Learner:
         folder,
         schedule,
         env=env,
-        planner=planner,
+        planner=agent,
         model=model,
         trainer=trainer,
         records=records,

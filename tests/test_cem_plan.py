@@ -167,7 +167,7 @@ def test_a_goal_is_planned_for_by_the_cost_that_is_set(home: Path, whole: Outcom
     model = from_pretrained(home / "whole")
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.3 * torch.randn_like(weight)
+            weight += 0.1 * torch.randn_like(weight)
     save_pretrained(home / "shaken", model, read_checkpoint(resolve(home / "whole")).contexts)
     Image.fromarray(load_episode(home / "whole" / "evaluation" / "000000.safetensors").frames[-1]).save(
         home / "goal.png"
