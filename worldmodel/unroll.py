@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.actor_critic import ActorCritic
+from worldmodel.augmentation import shifted
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
 from worldmodel.state import Skips, State, concatenate
@@ -66,8 +68,6 @@ class Rollout:
         features: (b, n, ...).
         embeddings: (b, n, ...) that the features imply; None where they are the features themselves.
         rewards: (b, n) standardised.
-        values: (critics, b, n) of the action that each transition takes, see `ActorCritic`, without gradients to the
-            features; None without critics, and of what was not imagined open-loop: plans value what they imagined.
         continues: (b, n) logits.
         drawn: some of the frames; None when none were asked for.
     """
@@ -78,7 +78,24 @@ class Rollout:
     rewards: Tensor
     continues: Tensor
     drawn: Drawn | None
-    values: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model's `ActorCritic` says of a batch, without gradients to features.
+
+    Attributes:
+        times: (n,) the frames that the open-loop rollouts' transitions lead to.
+        values: (critics, b, n) of the actions of those transitions: plans ask for values of what they imagined.
+        prospects: (critics, b, t-1) what the policy will earn after each transition of the window, by the slow critics
+            at the true frames' features: to learn from, without gradients.
+        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
+    """
+
+    times: Tensor
+    values: Tensor
+    prospects: Tensor
+    chosen: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,9 +108,7 @@ class Outputs:
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
         open_loop: predictions with z from the prior and own features fed back; None when not asked for.
-        prospects: (critics, b, t-1) what the policy will earn after each transition, by the slow critics at the true
-            frames' features: to learn from, without gradients; None without critics.
-        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
+        judgement: None without critics, and without open-loop rollouts.
     """
 
     features: Tensor
@@ -103,8 +118,7 @@ class Outputs:
     observed: Rollout
     forced: Rollout
     open_loop: Rollout | None
-    prospects: Tensor | None = None
-    chosen: Tensor | None = None
+    judgement: Judgement | None = None
 
 
 def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
@@ -135,8 +149,6 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     z = posterior.sample(_noise(posterior.mean.shape, generator))
     forced, cells = model.predict_sequence(features[:, :-1], z, actions)
 
-    critics = model.actor_critic
-
     def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, observed: bool = False) -> Rollout:
         n = len(times)
         flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
@@ -154,23 +166,15 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         )
 
     times = torch.arange(1, t, device=frames.device)
-    open_loop = None
+    open_loop = judgement = None
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
         starts = range(how.context - 1, t - steps, how.stride)
         states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
         open_loop = rollout(before, after, reached, how.draw_open_loop)
-        if critics:
-            taken = actions[:, reached - 1].flatten(0, 1)
-            values = critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2])
-            open_loop = replace(open_loop, values=values)
-    prospects = chosen = None
-    if critics:
-        known = features[:, 1:].detach().flatten(0, 1)
-        with torch.no_grad():
-            prospects = critics.prospects(known, noise=critics.noise(len(known), generator)).unflatten(1, (b, t - 1))
-        chosen = critics.prospects(known).unflatten(1, (b, t - 1))
+        if model.actor_critic:
+            judgement = _judge(model.actor_critic, features, before, actions, reached, generator)
     return Outputs(
         features=features,
         embeddings=embeddings,
@@ -179,26 +183,25 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, observed=True),
         forced=rollout(features[:, :-1], forced, times, how.draw_forced),
         open_loop=open_loop,
-        prospects=prospects,
-        chosen=chosen,
+        judgement=judgement,
     )
 
 
-def shifted(frames: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Standardised frames (b, t, c, height, width), each row moved by up to `limit` pixels along both sides.
-
-    What comes into view is zero: the mean.
-    """
-    if limit == 0:
-        return frames
-    moved = torch.zeros_like(frames)
-    h, w = frames.shape[-2:]
-    offsets = torch.randint(-limit, limit + 1, (len(frames), 2), generator=generator, device=generator.device)
-    for row, (down, right) in enumerate(offsets.tolist()):
-        to = (..., slice(max(0, down), h + min(0, down)), slice(max(0, right), w + min(0, right)))
-        seen = (..., slice(max(0, -down), h - max(0, down)), slice(max(0, -right), w - max(0, right)))
-        moved[row][to] = frames[row][seen]
-    return moved
+def _judge(
+    critics: ActorCritic, features: Tensor, before: Tensor, actions: Tensor, reached: Tensor, generator: torch.Generator
+) -> Judgement:
+    """`before` (b, n, ...) are the open-loop rollouts' features, `reached` (n,) the frames that they lead to."""
+    b, transitions = actions.shape[:2]
+    taken = actions[:, reached - 1].flatten(0, 1)
+    known = features[:, 1:].detach().flatten(0, 1)
+    with torch.no_grad():
+        prospects = critics.prospects(known, noise=critics.noise(len(known), generator))
+    return Judgement(
+        times=reached,
+        values=critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2]),
+        prospects=prospects.unflatten(1, (b, transitions)),
+        chosen=critics.prospects(known).unflatten(1, (b, transitions)),
+    )
 
 
 def _imagine(
