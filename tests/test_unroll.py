@@ -91,13 +91,13 @@ def test_one_step_predictions_equal_stepping_by_hand(config: ModelConfig) -> Non
         close(outputs.features[:, i], before)
         close(outputs.posterior.mean[:, i], z.mean)
         close(outputs.prior.mean[:, i], guess.mean)
-        close(outputs.forced.features[:, i], predicted)
-        close(outputs.forced.rewards[:, i], model.reward(before, actions[:, i], predicted))
-        close(outputs.forced.continues[:, i], model.continuation(before, actions[:, i], predicted))
-        close(outputs.observed.features[:, i], after)
-        close(outputs.observed.rewards[:, i], model.reward(before, actions[:, i], after))
-        close(outputs.observed.continues[:, i], model.continuation(before, actions[:, i], after))
-    assert outputs.observed.times.tolist() == outputs.forced.times.tolist() == [1, 2, 3, 4, 5, 6]
+        if i == 0:
+            continue  # within the context: nothing is predicted
+        for rollout, reached in ((outputs.forced, predicted), (outputs.observed, after)):
+            close(rollout.features[:, i - 1], reached)
+            close(rollout.rewards[:, i - 1], model.reward(before, actions[:, i], reached))
+            close(rollout.continues[:, i - 1], model.continuation(before, actions[:, i], reached))
+    assert outputs.observed.times.tolist() == outputs.forced.times.tolist() == [2, 3, 4, 5, 6]
 
 
 @both
@@ -138,7 +138,7 @@ def test_frames_are_drawn_as_the_acting_model_draws_them(config: ModelConfig) ->
         assert drawn.shape[1] == T - 3  # none of the context, which could be copied from the skips
         for time, picture in enumerate(drawn.unbind(1), 3):
             own = outputs.embeddings[:, time] if rollout is outputs.observed else None
-            shown = replace(start, feature=rollout.features[:, time - 1], embedding=own)
+            shown = replace(start, feature=rollout.features[:, time - 3], embedding=own)
             close(model.statistics.restore(picture), model.decode(shown))
 
 

@@ -21,12 +21,13 @@ class Unrolling:
     """How far training looks.
 
     Attributes:
-        context: frames observed before anything is predicted open-loop; the skips come from the last of them.
+        context: frames observed before anything is predicted; the skips come from the last of them. At least 2 for
+            features of two frames: a window's first frame lacks the one before it.
         shift: most pixels by which a window is moved along each side; 0 where places in the picture must be exact.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
-        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames after the context that are
-            drawn, chosen at random. Drawing is most of the cost, and what is not drawn still learns from features and
+        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
+            random. Drawing is most of the cost, and what is not drawn still learns from features and
             rewards.
     """
 
@@ -61,7 +62,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Predictions of n transitions a window, n = the length of `times`.
+    """Predictions of n transitions a window that lead past its context, n = the length of `times`.
 
     Attributes:
         times: (n,) the frame each transition leads to.
@@ -134,13 +135,14 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
     model.check_frames(frames)
+    last = how.context - 1  # frame of the context: predictions start from its feature
     frames = shifted(model.statistics.standardise(frames), how.shift, generator)
     flat, maps = model.encode_standardised(rearrange(frames, "b t c h w -> (b t) c h w"))
     embeddings = flat.view(b, t, *flat.shape[1:])
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
     features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
     skips = Skips(
-        tuple(tensor.view(b, t, *tensor.shape[1:])[:, how.context - 1] for tensor in maps),
+        tuple(tensor.view(b, t, *tensor.shape[1:])[:, last] for tensor in maps),
         torch.arange(b, device=frames.device),
     )
 
@@ -162,14 +164,14 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
             embeddings=None if flat_implied is flat_after else implied,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, source, frames, times, skips, how, share, generator) if share else None,
+            drawn=_draw(model, source, frames, times, skips, share, generator) if share else None,
         )
 
-    times = torch.arange(1, t, device=frames.device)
+    times = torch.arange(how.context, t, device=frames.device)
     open_loop = judgement = None
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
-        starts = range(how.context - 1, t - steps, how.stride)
+        starts = range(last, t - steps, how.stride)
         states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
         open_loop = rollout(before, after, reached, how.draw_open_loop)
@@ -180,8 +182,8 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         embeddings=embeddings,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, observed=True),
-        forced=rollout(features[:, :-1], forced, times, how.draw_forced),
+        observed=rollout(features[:, last:-1], features[:, how.context :], times, how.draw_observed, observed=True),
+        forced=rollout(features[:, last:-1], forced[:, last:], times, how.draw_forced),
         open_loop=open_loop,
         judgement=judgement,
     )
@@ -235,12 +237,9 @@ def _draw(
     seen: Tensor,
     times: Tensor,
     skips: Skips,
-    how: Unrolling,
     share: float,
     generator: torch.Generator,
 ) -> Drawn:
-    after = times >= how.context  # the context's own frames could be copied from the skips
-    embeddings, times = embeddings[:, after], times[after]
     b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
