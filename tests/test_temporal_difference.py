@@ -93,20 +93,20 @@ def test_the_losses_teach_critics_and_policy_and_nothing_that_makes_features(mod
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.actor_critic.critics.parameters())
 
 
-def test_fitted_critics_know_the_mean_reward_of_a_task_that_always_pays_the_same(model: SVG) -> None:
+def test_fitted_critics_know_the_value_of_a_task_that_always_pays_the_same(model: SVG) -> None:
     windows = replace(batch(), rewards=torch.full((3, 5), 6.0))
     assert model.actor_critic is not None
+    model.statistics.reward_std.fill_(2.0)
     optimizer = torch.optim.Adam(model.actor_critic.parameters(), lr=1e-2)
     for _ in range(300):
-        critic, policy, terms = temporal_difference(judged(model, windows), windows, torch.tensor(2.0), 0.5)
+        critic, policy, terms = temporal_difference(judged(model, windows), windows, model.value_unit, 0.5)
         optimizer.zero_grad()
         (critic + policy).backward()
         optimizer.step()
         model.actor_critic.follow(0.1)
-    assert terms["value"].item() == pytest.approx(3, abs=0.1)  # 6 in units of 2
+    assert terms["value"].item() == pytest.approx(12 / (2 / 0.5**0.5), abs=0.1)  # 6 + 3 + 1.5 + ... = 12
     state = model.initial(windows.frames[:, :2], windows.actions[:, :1])
-    model.statistics.reward_std.fill_(2.0)
-    torch.testing.assert_close(model.value(state), torch.full((3,), 12.0), atol=0.6, rtol=0)  # 6 + 3 + 1.5 + ...
+    torch.testing.assert_close(model.value(state), torch.full((3,), 12.0), atol=0.6, rtol=0)
 
 
 @pytest.mark.parametrize(("open_loop", "value"), [(0, 1.0), (3, 0.0)])

@@ -19,8 +19,7 @@ SMOOTHING_LIMIT = 0.3  # how far it goes
 class ActorCritic(nn.Module):
     """A policy and critics of its actions, learned by temporal differences as TD-MPC does (Hansen et al. 2022).
 
-    Values are discounted sums of rewards, times 1 - discount: so they are means of rewards, on one scale with them
-    whatever the discount; and rewards are in units of their deviation. All is computed in float32: what one action is
+    Values are discounted sums of rewards, in the model's `value_unit`. All is computed in float32: what one action is
     worth more than another is a small part of what both are worth.
 
     Args:

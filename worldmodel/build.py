@@ -102,7 +102,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         prior=gaussian(),
         advance={"residual": residual, "bounded": bounded}[config.advance],
         reward=Head(feature_shape, spec.action_size, hidden=config.head),
-        continuation=Head(feature_shape, spec.action_size, hidden=config.head),
+        continuation=Head(feature_shape, spec.action_size, hidden=max(8, config.head // 4)),  # a yes or no needs less
         actor_critic=ActorCritic(
             feature_shape, spec, hidden=config.head, critics=config.critics, discount=config.discount
         )

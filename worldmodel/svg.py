@@ -204,12 +204,20 @@ class SVG(nn.Module):
             continues=self.continuation(state.feature, action, feature).sigmoid(),
         )
 
+    @property
+    def value_unit(self) -> Tensor:
+        """What the critics count in, (), on the environment's scale.
+
+        It is about the deviation that the discounted sum would have if each reward were drawn on its own; the mean of
+        rewards as a unit would leave values so small that Adam's steps are a large part of them.
+        """
+        return self.statistics.reward_std / (1 - self.discount) ** 0.5
+
     def value(self, state: State) -> Tensor:
         """What the policy will earn from here on (b,), discounted, on the environment's scale; 0 without critics."""
         if self.actor_critic is None:
             return torch.zeros(len(state), device=self.device)
-        mean = self.actor_critic.prospects(state.feature).mean(0)
-        return self.statistics.reward_std * mean / (1 - self.discount)
+        return self.value_unit * self.actor_critic.prospects(state.feature).mean(0)
 
     def decode(self, state: State) -> Tensor:
         """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""

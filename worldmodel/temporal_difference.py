@@ -13,7 +13,7 @@ STEPS = 3  # rewards that came before the critics say the rest
 
 
 def temporal_difference(
-    judgement: Judgement, batch: Batch, reward_std: Tensor, discount: float
+    judgement: Judgement, batch: Batch, unit: Tensor, discount: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The critics' loss (), the policy's (), and terms to log.
 
@@ -21,10 +21,10 @@ def temporal_difference(
     returns of `STEPS` rewards, and features that the critics do not shape.
 
     Args:
-        reward_std: (), the model's; values are in its unit.
+        unit: () of values, on the rewards' scale.
         discount: of a reward one decision later.
     """
-    rewards = (1 - discount) * batch.rewards / reward_std  # values are means of rewards
+    rewards = batch.rewards / unit
     targets = returns(rewards, batch.continues, batch.mask, judgement.prospects.amin(0), discount)
     taken = judgement.times - 1
     squared = (judgement.values - targets[:, taken]).square().sum(0)

@@ -103,9 +103,7 @@ class Objective(nn.Module):
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
         if outputs.judgement is None:
             return loss, terms
-        critic, policy, more = temporal_difference(
-            outputs.judgement, batch, self.model.statistics.reward_std, self.model.discount
-        )
+        critic, policy, more = temporal_difference(outputs.judgement, batch, self.model.value_unit, self.model.discount)
         loss = loss + self.config.weights.value * critic + policy
         return loss, {**terms, **more, "loss": loss}
 

@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from worldmodel.actor_critic import ActorCritic
-from worldmodel.augmentation import shifted
+from worldmodel.augmentation import shift
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
 from worldmodel.state import Skips, State, concatenate
@@ -136,7 +136,8 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
     model.check_frames(frames)
     last = how.context - 1  # frame of the context: predictions start from its feature
-    frames = shifted(model.statistics.standardise(frames), how.shift, generator)
+    frames = model.statistics.standardise(frames)
+    shift(frames, how.shift, generator)
     flat, maps = model.encode_standardised(rearrange(frames, "b t c h w -> (b t) c h w"))
     embeddings = flat.view(b, t, *flat.shape[1:])
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
