@@ -175,8 +175,6 @@ def test_rows_that_are_not_measured_are_kept(tmp_path: Path) -> None:
     second = json.loads(path.read_text())
     assert [(row["name"], row["value"], row["ratio"]) for row in second] == [("a", 1, 1), ("bb", 2, 2), ("ccc", 7, 3.5)]
     assert second[0] == first[0]
-    run.measure({"bb": rows["bb"]}, [], path)
-    assert len(json.loads(path.read_text())) == 2  # nothing was measured, so nothing was written
     run.measure({"bb": rows["bb"]}, ["bb"], path)
     assert [row["name"] for row in json.loads(path.read_text())] == ["bb"]  # there are no other rows any more
 
@@ -218,7 +216,8 @@ def test_the_picture_shows_what_there_is(tmp_path: Path) -> None:
     assert panels[2].lines[0].get_xydata().tolist() == [[0.25, 2.0], [1.0, 1.0]]
     assert panels[2].get_ylabel() == "training frames/s"
     draw_results(tmp_path / "results.png", rows)
-    assert Image.open(tmp_path / "results.png").size[0] > 600
+    with Image.open(tmp_path / "results.png") as picture:
+        assert picture.format == "PNG" and picture.width > 600
 
 
 def test_the_peak_is_measured() -> None:
