@@ -9,9 +9,11 @@ run in lower precision.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.gaussian import Gaussian
@@ -67,24 +69,44 @@ class LSTM(nn.Module):
         """One step: x (b, hidden, ...) and cells to the top layer's output (b, hidden, ...) and new cells."""
         after = []
         for gates, (hidden, cell) in zip(self.gates, cells, strict=True):
-            i, f, g, o = gates(torch.cat([x, hidden.to(x.dtype)], 1)).float().chunk(4, 1)
-            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-            x = hidden = o.sigmoid() * cell.tanh()
-            after.append((hidden, cell))
+            x, cell = _step(gates(torch.cat([x, hidden.to(x.dtype)], 1)).float(), cell)
+            after.append((x, cell))
         return x, tuple(after)
 
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
-        """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments."""
-        cells = [self.initial(x[:, 0])]
-        outputs = []
-        for step in x.unbind(1):
-            y, after = self(step, cells[-1])
-            outputs.append(y)
-            cells.append(after)
-        return torch.stack(outputs, 1), cells
+        """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments.
+
+        A layer after the other, so that the half of its gates that sees `x` is one product for all steps: with few
+        rows a product by a large kernel costs little less than with many. The other half is the loop.
+        """
+        layers = []
+        for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
+            of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
+            seen = over_time(partial(_product, kernel=of_x, bias=gates.get_parameter("bias")), x)
+            of_hidden = of_hidden.to(seen.dtype, copy=True)  # a dense copy, once and not at each step
+            first, *others = seen.float().unbind(1)
+            moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
+            for step in others:
+                hidden, cell = moments[-1]
+                moments.append(_step(step + _product(hidden.to(seen.dtype), of_hidden).float(), cell))
+            x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
+            layers.append(moments)
+        return x, list(zip(*layers, strict=True))
 
 
-def over_time(module: nn.Module, x: Tensor) -> Tensor:
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates (b, 4 hidden, ...) before their activations, and the cell, to the new hidden state and cell."""
+    i, f, g, o = gates.chunk(4, 1)
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
+
+
+def _product(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What a `dense` or `conv3x3` layer of this kernel gives."""
+    return F.linear(x, kernel, bias) if kernel.dim() == 2 else F.conv2d(x, kernel, bias, padding=1)
+
+
+def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A module of single steps over (b, t, ...) in one call."""
     b, t = x.shape[:2]
     y = module(x.flatten(0, 1))
