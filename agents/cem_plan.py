@@ -18,10 +18,11 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
+from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
-from agents.planning import Objective, PlanningAgent, imagined_return
+from agents.planning import PlanningAgent
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
@@ -34,7 +35,8 @@ from worldmodel.records import Records, provenance, read_records
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
-FIXED = ("seed", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")  # in a resumed run
+# in a resumed run
+FIXED = ("seed", "budget", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="cem_plan")
@@ -45,6 +47,8 @@ def main(config: DictConfig) -> None:
     config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
     learner = make_learner(config)
     print(f"run folder: {learner.folder}")
+    if not config.checkpoint:
+        print(f"budget {config.budget}: {estimate(learner)}", flush=True)
     try:
         if learner.progress == Progress():
             learner.evaluate_random()
@@ -55,6 +59,12 @@ def main(config: DictConfig) -> None:
         finish(learner, config.goal)
     finally:
         learner.records.close()
+
+
+def estimate(learner: Learner) -> str:
+    """What the run will do yet, and how long that takes here."""
+    played = learner.progress.episodes
+    return forecast(learner.schedule, learner.env, learner.planner, learner.trainer, played=played)
 
 
 def learn(learner: Learner) -> None:
@@ -123,10 +133,12 @@ def make_learner(config: DictConfig) -> Learner:
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    objective: Objective = imagined_return
+    planner = make_planner(settings["planner"], spec)
     if config.goal:
         objective = reach(read_goal(config.goal, spec.frame_size), config.goal_cost)
-    planner = PlanningAgent(model, make_planner(settings["planner"], spec), objective=objective, latents=config.latents)
+        agent = PlanningAgent(model, planner, objective=objective, proposals=0, latents=config.latents)
+    else:
+        agent = PlanningAgent(model, planner, latents=config.latents)
     if config.resume and not config.checkpoint:
         drop_unsaved(folder, progress.episodes)
     records = Records(make_run(config), keep=progress.metrics_bytes)
@@ -135,7 +147,7 @@ def make_learner(config: DictConfig) -> Learner:
         folder,
         schedule,
         env=env,
-        planner=planner,
+        planner=agent,
         model=model,
         trainer=trainer,
         records=records,

@@ -86,9 +86,10 @@ def report() -> Iterator[Row]:
 def main_job() -> Row:
     """How long ``python -m agents.cem_plan`` takes here with its defaults, from a few of its own steps."""
     # not above: see drawing
-    from agents.forecast import expected_seconds, measure
+    from agents.forecast import forecast
     from agents.learner import Schedule
     from agents.planners import make_planner
+    from agents.planning import PlanningAgent
     from envs import env_spec, make_env
 
     with initialize_config_module("configs", version_base="1.3"):
@@ -100,13 +101,8 @@ def main_job() -> Row:
     model = build(ModelConfig.from_mapping(settings["model"]), spec)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    pace = measure(env, make_planner(settings["planner"], spec), trainer)
-    minutes = expected_seconds(schedule, pace, spec) / 60
-    return Row(
-        "main job",
-        f"about {minutes:.0f} minutes ({schedule.episodes} episodes; an update {1000 * pace.update:.0f} ms, "
-        f"a plan {1000 * pace.plan:.0f} ms, a step {1000 * pace.step:.0f} ms)",
-    )
+    agent = PlanningAgent(model, make_planner(settings["planner"], spec))
+    return Row("main job", forecast(schedule, env, agent, trainer))
 
 
 def accelerators() -> Iterator[Row]:

@@ -16,6 +16,7 @@ from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
 LATENTS = ("mean", "sample")
+PROPOSALS = 32  # candidates of the model's policy, if it has one, beside the planner's own
 
 Latents = Callable[[int], Tensor | None]
 """Noise for the z of so many rows (b, *noise_shape), or None for its mean."""
@@ -46,16 +47,53 @@ def imagined_return(model: WorldModel, state: State, candidates: Tensor, latents
     A reward counts by the probability that the task has not terminated before it: the transition that terminates
     still earns its reward, what comes after it earns nothing.
     """
+    return _imagine(model, state, candidates, latents)[0].sum(1)
+
+
+def imagined_value(model: WorldModel, state: State, candidates: Tensor, latents: Latents) -> Tensor:
+    """The same discounted, and with what the model's policy will earn after the horizon, as its critics say.
+
+    Plans may then be short, and end before the model errs (TD-MPC, Hansen et al. 2022). It is `imagined_return` where
+    a model has no critics.
+    """
+    rewards, alive, after = _imagine(model, state, candidates, latents)
+    h = rewards.shape[1]
+    discounts = model.discount ** torch.arange(h + 1, device=rewards.device)
+    return rewards @ discounts[:h] + discounts[h] * alive * model.value(after)
+
+
+def _imagine(model: WorldModel, state: State, candidates: Tensor, latents: Latents) -> tuple[Tensor, Tensor, State]:
+    """Rewards (n, h), each by the probability that the task has not terminated before it; that of the end; the end."""
     n, h, _ = candidates.shape
     state = state.repeat(n)
-    total = torch.zeros(n, device=candidates.device)
     alive = torch.ones(n, device=candidates.device)
+    rewards = []
     for step in range(h):
         prediction = model.imagine(state, candidates[:, step], noise=latents(n))
-        total = total + alive * prediction.reward
+        rewards.append(alive * prediction.reward)
         alive = alive * prediction.continues
         state = prediction.state
-    return total
+    return torch.stack(rewards, 1), alive, state
+
+
+def policy_plans(
+    model: WorldModel, state: State, count: int, horizon: int, generator: torch.Generator
+) -> Tensor | None:
+    """What the model's policy would do (count, horizon, a), imagined from `state`, one row; None without a policy.
+
+    Also None for a count of 0. The first as it is, the others with its noise.
+    """
+    policy = model.actor_critic
+    if policy is None or count == 0:
+        return None
+    state = state.repeat(count)
+    plans = []
+    for _ in range(horizon):
+        drawn = policy.act(state.feature, noise=policy.noise(count, generator).to(model.device))
+        action = torch.cat([policy.act(state.feature[:1]), drawn[1:]])
+        plans.append(action)
+        state = model.imagine(state, action).state
+    return torch.stack(plans, 1)
 
 
 class PlanningAgent:
@@ -66,6 +104,7 @@ class PlanningAgent:
 
     Args:
         objective: what candidates are scored by; rewards, unless there is a goal.
+        proposals: candidates that the model's policy makes, if it has one; 0 where the objective is not its own.
         latents: ``mean`` or ``sample`` (as PlaNet): which z is taken from the posterior when filtering, and from the
             prior in each candidate's future.
     """
@@ -75,13 +114,16 @@ class PlanningAgent:
         model: WorldModel,
         planner: Planner,
         *,
-        objective: Objective = imagined_return,
+        objective: Objective = imagined_value,
+        proposals: int = PROPOSALS,
         latents: str = "mean",
     ) -> None:
         if latents not in LATENTS:
             raise ConfigError(f"latents is {latents!r}: set one of {', '.join(LATENTS)}")
         self._model = model
         self._objective = objective
+        self._planner = planner
+        self._proposals = proposals
         self._latents = latents
         self._search = Search(planner, model.spec, device=model.device)
         self._state: State | None = None
@@ -110,7 +152,8 @@ class PlanningAgent:
         def score(candidates: Tensor) -> Tensor:
             return self._objective(self._model, state, candidates, self._drawn(generator))
 
-        actions = self._search.find(score, generator).actions
+        proposals = policy_plans(self._model, state, self._proposals, self._planner.horizon, generator)
+        actions = self._search.find(score, generator, proposals=proposals).actions
         return explored(actions[0].cpu().numpy().copy(), self._model.spec, generator, exploration)
 
     @torch.inference_mode()

@@ -68,7 +68,8 @@ def main(config: DictConfig) -> None:
     }
     for cost in config.costs:
         actors[f"by {cost}"] = [
-            PlanningAgent(model, planner, objective=reach(goal.frame, cost), latents=config.latents) for goal in goals
+            PlanningAgent(model, planner, objective=reach(goal.frame, cost), proposals=0, latents=config.latents)
+            for goal in goals
         ]
     run = new_run(config)
     records = Records(run)

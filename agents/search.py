@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from agents.planners.planner import Plan, Planner, Score
 from worldmodel.spec import EnvSpec
@@ -31,9 +32,11 @@ class Search:
         """A new episode: nothing is known of it."""
         self._start = self.plan = None
 
-    def find(self, score: Score, generator: torch.Generator) -> Plan:
+    def find(self, score: Score, generator: torch.Generator, *, proposals: Tensor | None = None) -> Plan:
         """The best actions from here on; raises WorldModelError when no candidate has a finite score."""
-        self.plan = self._planner.plan(score, self._low, self._high, warm_start=self._start, generator=generator)
+        self.plan = self._planner.plan(
+            score, self._low, self._high, warm_start=self._start, generator=generator, proposals=proposals
+        )
         return self.plan
 
     def advance(self) -> None:

@@ -35,7 +35,7 @@ def test_the_report_names_what_the_machine_gives(tmp_path: Path) -> None:
     assert rows["OpenGL"].split()[0] in ("egl", "osmesa", "glfw")
     assert float(rows["convolution"].split()[0].replace(",", "")) > 0
     assert float(rows["matrix product"].split()[0].replace(",", "")) > 0
-    assert rows["main job"].startswith("about ") and "40 episodes; an update " in rows["main job"]
+    assert rows["main job"].startswith("100 episodes, 20000 updates; about ")
     assert output.endswith("The main job can run here: python -m agents.cem_plan\n")
 
 

@@ -82,7 +82,7 @@ class Counting:
     def __init__(self) -> None:
         self.plans = 0
 
-    def plan(self, score, low, high, *, warm_start, generator) -> Plan:
+    def plan(self, score, low, high, *, warm_start, generator, proposals) -> Plan:
         self.plans += 1
         actions = torch.full((2, 1), 1 / self.plans)
         return Plan(actions, actions, actions[None], float(self.plans))

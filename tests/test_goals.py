@@ -42,6 +42,9 @@ class Line:
     noise_shape = (1,)
     device = torch.device("cpu")
 
+    actor_critic = None
+    discount = 1.0
+
     def __init__(self, *, draws: bool = True) -> None:
         self.draws = draws
         self.unit = 1.0
@@ -65,6 +68,9 @@ class Line:
 
     def embedding(self, state: State) -> Tensor:
         return self.unit * torch.nn.functional.pad(state.feature, (0, 3))
+
+    def value(self, state: State) -> Tensor:
+        return torch.zeros(len(state))
 
     def decode(self, state: State) -> Tensor:
         assert self.draws, "planning by features must not draw"

@@ -70,7 +70,14 @@ class Steady:
     horizon: int = 2
 
     def plan(
-        self, score: Any, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Any,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         actions = torch.full((self.horizon, 1), 0.25)
         return Plan(actions=actions, mean=actions, elites=actions[None], score=0.0)

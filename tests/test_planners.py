@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -452,3 +453,26 @@ def test_a_planner_config_says_what_it_does_not_know_and_what_it_lacks() -> None
         make_planner({**config, "initial_std": 0.5}, DISCRETE)
     with pytest.raises(ConfigError, match=r"lacks iterations, elites: set planner.iterations"):
         make_planner({"kind": "cem", "horizon": 12, "candidates": 128}, BOX)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"kind": "cem", "horizon": 3, "candidates": 20, "iterations": 2, "elites": 1},
+        {"kind": "icem", "horizon": 3, "candidates": 20, "iterations": 2, "elites": 1},
+        {"kind": "mppi", "horizon": 3, "candidates": 20, "iterations": 2, "temperature": 0.01},
+        {"kind": "random_shooting", "horizon": 3, "candidates": 20},
+    ],
+    ids=lambda config: config["kind"],
+)
+def test_the_best_of_all_is_found_when_it_is_proposed(config: dict[str, Any]) -> None:
+    best = torch.tensor([[0.0, 1.0]] * 3)
+
+    def score(candidates: Tensor) -> Tensor:
+        return 100 * (candidates == best).all(-1).all(-1).float() - candidates.square().sum((1, 2))
+
+    for spec in [BOX] if config["kind"] in ("icem", "mppi") else [BOX, DISCRETE]:
+        low, high = (-torch.ones(2) if spec is BOX else torch.zeros(2)), torch.ones(2)
+        planner = make_planner(config, spec)
+        plan = planner.plan(score, low, high, warm_start=None, generator=seeded(), proposals=best[None])
+        torch.testing.assert_close(plan.actions, best, atol=0.05, rtol=0)

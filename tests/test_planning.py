@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.actor import RandomActor, explored
 from agents.planners import CEM, CategoricalCEM, Plan
-from agents.planning import PlanningAgent, imagined_return, means, samples
+from agents.planning import PlanningAgent, imagined_return, imagined_value, means, samples
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
@@ -39,6 +39,8 @@ class LineModel:
 
     noise_shape = (1,)
     device = torch.device("cpu")
+    actor_critic = None
+    discount = 1.0
 
     def __init__(self, spec: EnvSpec = BOX, *, target: float = 12.0, cliff: float = WIDTH) -> None:
         self.spec = spec
@@ -67,6 +69,9 @@ class LineModel:
         column = state.feature[:, 0] + push(self.spec, action)
         reward = -(column - self.target).abs()
         return Prediction(replace(state, feature=column[:, None]), reward, (column < self.cliff).float())
+
+    def value(self, state: State) -> Tensor:
+        return torch.zeros(len(state))
 
     def decode(self, state: State) -> Tensor:
         raise AssertionError("planning must not draw")
@@ -154,10 +159,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[tuple] = []
+        self.proposals: list[Tensor | None] = []
 
-    def plan(self, score, low, high, *, warm_start, generator):
+    def plan(self, score, low, high, *, warm_start, generator, proposals):
         from agents.planners import Plan
 
+        self.proposals.append(proposals)
         self.asked.append((low.tolist(), high.tolist(), None if warm_start is None else warm_start.mean.tolist()))
         mean = torch.tensor([[0.1], [0.2], [0.3]])
         return Plan(actions=mean, mean=mean, elites=mean[None], score=0.0)
@@ -296,7 +303,7 @@ def test_what_a_plan_is_expected_to_earn_is_its_own_return_and_not_its_elites() 
     """From column 8 the target is two steps to the right: rewards -1, 0, -1 for three steps right."""
 
     class Right(Recorder):
-        def plan(self, score, low, high, *, warm_start, generator):
+        def plan(self, score, low, high, *, warm_start, generator, proposals):
             return Plan(torch.ones(3, 1), torch.ones(3, 1), torch.zeros(5, 3, 1), 77.0)
 
     agent = PlanningAgent(LineModel(target=10.0), Right())
@@ -305,3 +312,45 @@ def test_what_a_plan_is_expected_to_earn_is_its_own_return_and_not_its_elites() 
         agent.expected_return()
     agent.act(seeded())
     assert agent.expected_return() == -2
+
+
+class Valued(LineModel):
+    """Says that a column is worth ten times its number, and would always go right."""
+
+    discount = 0.5
+
+    class Right:
+        def act(self, feature: Tensor, *, noise: Tensor | None = None) -> Tensor:
+            return torch.ones(len(feature), 1)
+
+        def noise(self, b: int, generator: torch.Generator) -> Tensor:
+            return torch.zeros(b, 1)
+
+    actor_critic = Right()
+
+    def value(self, state: State) -> Tensor:
+        return 10 * state.feature[:, 0]
+
+
+def test_a_plans_value_is_discounted_and_ends_with_what_the_policy_earns_if_the_task_goes_on() -> None:
+    model = Valued(target=0.0)
+    state = model.initial(torch.from_numpy(draw(3).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
+    candidates = torch.tensor([[1.0, 1.0], [-1.0, 1.0]])[..., None]
+    found = imagined_value(model, state, candidates, means)
+    assert found.tolist() == [-4 - 0.5 * 5 + 0.25 * 50, -2 - 0.5 * 3 + 0.25 * 30]
+    model.cliff = 5.0
+    found = imagined_value(model, state, candidates, means)
+    assert found.tolist() == [-4 - 0.5 * 5, -2 - 0.5 * 3 + 0.25 * 30]
+
+
+@pytest.mark.parametrize("proposals", [0, 3])
+def test_what_the_policy_would_do_is_proposed(proposals: int) -> None:
+    planner = Recorder()
+    agent = PlanningAgent(Valued(), planner, proposals=proposals)
+    agent.reset(draw(3))
+    agent.act(seeded())
+    proposed = planner.proposals[0]
+    if proposals:
+        assert proposed is not None and proposed.tolist() == torch.ones(3, planner.horizon, 1).tolist()
+    else:
+        assert proposed is None

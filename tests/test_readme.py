@@ -11,6 +11,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from agents.results import arguments
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 CONFIGS = {
@@ -27,10 +29,17 @@ COMMANDS = sorted({line.partition("#")[0].strip() for line in README.splitlines(
 
 
 def test_the_commands_are_found() -> None:
-    assert {shlex.split(command)[2] for command in COMMANDS} == set(CONFIGS)
+    assert {shlex.split(command)[2] for command in COMMANDS} == {*CONFIGS, "agents.results"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "agents.results" in command])
+def test_the_logs_of_its_tables_and_its_figure_are_there(command: str) -> None:
+    given = arguments().parse_args(shlex.split(command)[3:])
+    assert all(list(ROOT.glob(str(pattern))) for pattern in given.logs)
+    assert f"]({given.figure})" in README
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "agents.results" not in command])
 def test_every_command_and_its_settings_exist(command: str) -> None:
     _, _, module, *overrides = shlex.split(command)
     assert find_spec(module) is not None

@@ -32,7 +32,14 @@ class Numbered:
         self.bounds: list[tuple[list[float], list[float]]] = []
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         self.starts.append(warm_start)
         self.bounds.append((low.tolist(), high.tolist()))

@@ -169,7 +169,14 @@ class Numbered:
         self.starts: list[list[float] | None] = []
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         self.starts.append(None if warm_start is None else warm_start.mean.flatten().tolist())
         mean = torch.tensor([[0.1], [0.2], [0.3]])

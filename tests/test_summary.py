@@ -75,8 +75,8 @@ def test_a_model_counted_by_hand() -> None:
         "parameters": (4 * 8 + 8) + lstm + 2 * (8 * 2 + 2),
         "multiply_adds": 4 * 8 + lstm_work + 2 * 8 * 2,
     }
-    head = {  # two features of 4 and an action to 8, its normalisation, 8, 1
-        "parameters": (9 * 8 + 8) + 2 * 8 + (8 * 8 + 8) + (8 + 1),
+    head = {  # two features of 4 and an action to 8, 8, 1; two normalisations
+        "parameters": (9 * 8 + 8) + (8 * 8 + 8) + 2 * 2 * 8 + (8 + 1),
         "multiply_adds": 9 * 8 + 8 * 8 + 8,
     }
     expected = {

@@ -13,7 +13,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
-from worldmodel.unroll import Outputs, Rollout, Unrolling, unroll
+from worldmodel.unroll import Outputs, Rollout, Unrolling, shifted, unroll
 
 B, T = 3, 7
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 1, 0, (16, 16))
@@ -233,3 +233,20 @@ def test_windows_that_the_context_fills_are_an_error() -> None:
 def test_settings_out_of_range_are_errors(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(EVERY, **changes)
+
+
+def test_windows_move_as_a_whole_and_what_comes_into_view_is_the_mean() -> None:
+    frames = torch.arange(1.0, 1 + 40 * 2 * 3 * 16 * 16).view(40, 2, 3, 16, 16)
+    moved = shifted(frames, 2, torch.Generator().manual_seed(0))
+    offsets = set()
+    for before, after in zip(frames, moved, strict=True):
+        y, x = (int(places[0]) - 8 for places in torch.where(after[0, 0] == before[0, 0, 8, 8]))
+        offsets.add((y, x))
+        expected = torch.zeros_like(before)
+        for i in range(16):
+            for j in range(16):
+                if 0 <= i - y < 16 and 0 <= j - x < 16:
+                    expected[..., i, j] = before[..., i - y, j - x]
+        assert torch.equal(after, expected)
+    assert {y for y, _ in offsets} == {x for _, x in offsets} == {-2, -1, 0, 1, 2}
+    assert shifted(frames, 0, torch.Generator()) is frames

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from worldmodel.actor_critic import ActorCritic
 from worldmodel.config import ModelConfig
 from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder, block
@@ -101,6 +102,11 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         advance={"residual": residual, "bounded": bounded}[config.advance],
         reward=Head(feature_shape, spec.action_size, hidden=config.head),
         continuation=Head(feature_shape, spec.action_size, hidden=config.head),
+        actor_critic=ActorCritic(
+            feature_shape, spec, hidden=config.head, critics=config.critics, discount=config.discount
+        )
+        if config.critics
+        else None,
     )
     if config.advance == "residual":  # starts by predicting that nothing moves
         for parameter in model.frame_predictor.output.parameters():

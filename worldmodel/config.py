@@ -28,7 +28,9 @@ class ModelConfig:
         latent: channels of z.
         advance: ``residual`` (predicted feature = present + output) or ``bounded`` (= tanh of the output).
         skips: whether the decoder sees the encoder's maps of the last context frame.
-        head: hidden width of the reward and continuation heads.
+        head: hidden width of the reward and continuation heads, of the policy and of the critics.
+        critics: of the policy's actions; 0 for a model without a policy, whose plans end with their horizon.
+        discount: in [0, 1), of a reward one decision later, in the critics' eyes; read where there are critics.
     """
 
     layer: Literal["dense", "conv"]
@@ -46,6 +48,8 @@ class ModelConfig:
     advance: Literal["residual", "bounded"]
     skips: bool
     head: int
+    critics: int = 0  # as in checkpoints from before there were any
+    discount: float = 0.98
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists
@@ -67,6 +71,9 @@ class ModelConfig:
             )
         for key in ("patch", "feature", "hidden", "layers", "latent", "head"):
             check_whole(f"model.{key}", getattr(self, key), 1)
+        check_whole("model.critics", self.critics, 0)
+        if not 0 <= self.discount < 1:
+            raise ConfigError(f"model.discount is {self.discount}: set it in [0, 1)")
         for key in ("K", "M"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):

@@ -37,12 +37,13 @@ class PairFeatures(nn.Module):
         super().__init__()
         inputs = 2 * embedding + action_size
         self.up = nn.Sequential(perceptron(layer, [inputs, hidden, hidden]), layer(hidden, feature))
+        self.scale = nn.GroupNorm(1, feature, affine=False)  # so that features cannot shrink to be predictable
         self.down = nn.Sequential(perceptron(layer, [feature, hidden]), layer(hidden, embedding))
 
     def forward(self, before: Tensor, action: Tensor, embedding: Tensor) -> Tensor:
         """Embeddings of two frames (b, e, ...) and the action (b, a) that led from one to the other to (b, c, ...)."""
         x = torch.cat([embedding, embedding - before, tiled(action, embedding)], 1)
-        return in_float32(self.up[-1], self.up[0](x))
+        return self.scale(in_float32(self.up[-1], self.up[0](x)))
 
     def embedding(self, feature: Tensor) -> Tensor:
         """Features (b, c, ...) to the embeddings (b, e, ...) of their second frames, float32."""

@@ -8,6 +8,32 @@ from torch import Tensor, nn
 
 from worldmodel.hardware import without_autocast
 
+CHANNELS = 8  # kept of a feature that is a map
+
+
+def squeezed(feature_shape: tuple[int, ...]) -> tuple[nn.Module, int]:
+    """What makes features (b, c) or (b, c, h, w) vectors, and their length: maps keep `CHANNELS` channels."""
+    if len(feature_shape) == 1:
+        return nn.Identity(), feature_shape[0]
+    c, h, w = feature_shape
+    return nn.Sequential(nn.Conv2d(c, CHANNELS, 1), nn.Flatten()), CHANNELS * h * w
+
+
+def reader(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A network of two hidden layers, from (b, inputs) to (b, outputs), that starts at zero."""
+    last = nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.LayerNorm(hidden),
+        nn.SiLU(),
+        nn.Linear(hidden, hidden),
+        nn.LayerNorm(hidden),
+        nn.SiLU(),
+        last,
+    )
+
 
 class Head(nn.Module):
     """One number a transition, read from the features before and after it and the action between.
@@ -15,32 +41,15 @@ class Head(nn.Module):
     It sees features only, never recurrent state, so it learns from observed transitions as well as imagined ones.
 
     Args:
-        feature_shape: (c,) or (c, h, w). Maps are first squeezed to `channels` channels and flattened.
+        feature_shape: (c,) or (c, h, w).
         action_size: length of an action vector.
         hidden: width of the two hidden layers.
-        channels: kept of each map.
     """
 
-    def __init__(self, feature_shape: tuple[int, ...], action_size: int, *, hidden: int, channels: int = 8) -> None:
+    def __init__(self, feature_shape: tuple[int, ...], action_size: int, *, hidden: int) -> None:
         super().__init__()
-        if len(feature_shape) == 1:
-            self.squeeze: nn.Module = nn.Identity()
-            size = feature_shape[0]
-        else:
-            c, h, w = feature_shape
-            self.squeeze = nn.Sequential(nn.Conv2d(c, channels, 1), nn.Flatten())
-            size = channels * h * w
-        last = nn.Linear(hidden, 1)
-        nn.init.zeros_(last.weight)  # starts at the mean
-        nn.init.zeros_(last.bias)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * size + action_size, hidden),
-            nn.LayerNorm(hidden),
-            nn.SiLU(),
-            nn.Linear(hidden, hidden),
-            nn.SiLU(),
-            last,
-        )
+        self.squeeze, size = squeezed(feature_shape)
+        self.layers = reader(2 * size + action_size, hidden, 1)
 
     def forward(self, before: Tensor, action: Tensor, after: Tensor) -> Tensor:
         """Features before and after (b, ...) and actions (b, a) to (b,), float32."""

@@ -31,6 +31,7 @@ class Weights:
             and of the same between the embeddings they imply and the true ones, where the two differ.
         reward: of the squared error of standardised rewards.
         continuation: of the cross-entropy in nats.
+        value: of the critics' squared error, see `temporal_difference`; read where there are critics.
     """
 
     reconstruction: Literal["l1", "l2"]
@@ -41,6 +42,7 @@ class Weights:
     feature: float
     reward: float
     continuation: float
+    value: float = 0.0
 
     def __post_init__(self) -> None:
         if self.reconstruction not in ("l1", "l2"):
@@ -58,7 +60,7 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
     """
     mask = batch.mask
     nats = kl(outputs.posterior, outputs.prior).flatten(2).sum(2)
-    terms = {"kl": _mean(nats, mask)}
+    terms = {"kl": mean(nats, mask)}
     loss = weights.beta * terms["kl"]
     rewards = statistics.standardise_rewards(batch.rewards)
     kinds = {"observed": outputs.observed, "forced": outputs.forced, "open_loop": outputs.open_loop}
@@ -71,8 +73,8 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
             terms[f"{kind}/frame"] = _reconstruction(rollout.drawn, mask, weights.reconstruction)
             loss = loss + weight * terms[f"{kind}/frame"]
         squared = (rollout.rewards - rewards[:, rollout.times - 1]).square()
-        terms[f"{kind}/reward"] = _mean(squared, valid)
-        terms[f"{kind}/continuation"] = _mean(
+        terms[f"{kind}/reward"] = mean(squared, valid)
+        terms[f"{kind}/continuation"] = mean(
             F.binary_cross_entropy_with_logits(
                 rollout.continues, batch.continues[:, rollout.times - 1], reduction="none"
             ),
@@ -92,13 +94,14 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
 def _reconstruction(drawn: Drawn, mask: Tensor, norm: str) -> Tensor:
     difference = drawn.frames - drawn.targets
     error = (difference.abs() if norm == "l1" else difference.square()).flatten(1).mean(1)
-    return _mean(error, mask[drawn.rows, drawn.times - 1])
+    return mean(error, mask[drawn.rows, drawn.times - 1])
 
 
 def _distance(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     """Mean squared, with no gradient to what is predicted."""
-    return _mean((predicted - true.detach()).square().flatten(2).mean(2), mask)
+    return mean((predicted - true.detach()).square().flatten(2).mean(2), mask)
 
 
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
+def mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Of what the mask (0 or 1) counts; 0 of nothing."""
     return (values * mask).sum() / mask.sum().clamp_min(1)

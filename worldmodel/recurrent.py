@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.gaussian import Gaussian
+from worldmodel.hardware import without_autocast
 
 Cells = tuple[tuple[Tensor, Tensor], ...]
 """A (hidden, cell) pair a layer, each (b, c) or (b, c, h, w)."""
@@ -25,9 +26,18 @@ Layer = Callable[[int, int], nn.Linear | nn.Conv2d]
 """Makes a layer from its numbers of input and output channels."""
 
 
+class Float32Linear(nn.Linear):
+    """Without autocast: vectors are cheap, and bfloat16 rounds away what one action changes against another."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, inputs) to (b, outputs)."""
+        with without_autocast(x.device):
+            return super().forward(x.float())
+
+
 def dense(inputs: int, outputs: int) -> nn.Linear:
-    """A fully connected layer."""
-    return nn.Linear(inputs, outputs)
+    """A fully connected layer, computed in float32."""
+    return Float32Linear(inputs, outputs)
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from worldmodel.actor_critic import ActorCritic
 from worldmodel.config import ModelConfig
 from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder
@@ -44,6 +45,8 @@ class WorldModel(Protocol):
 
     spec: EnvSpec
     noise_shape: tuple[int, ...]
+    actor_critic: ActorCritic | None
+    discount: float  # of rewards in plans that end with `value`; 1 where that is nothing
 
     @property
     def device(self) -> torch.device: ...
@@ -55,6 +58,8 @@ class WorldModel(Protocol):
     def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction: ...
 
     def embedding(self, state: State) -> Tensor: ...
+
+    def value(self, state: State) -> Tensor: ...
 
     def decode(self, state: State) -> Tensor: ...
 
@@ -125,6 +130,7 @@ class SVG(nn.Module):
         advance: Advance,
         reward: Head,
         continuation: Head,
+        actor_critic: ActorCritic | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -141,6 +147,8 @@ class SVG(nn.Module):
         self.advance = advance
         self.reward = reward
         self.continuation = continuation
+        self.actor_critic = actor_critic
+        self.discount = actor_critic.discount if actor_critic else 1.0
 
     @property
     def device(self) -> torch.device:
@@ -149,6 +157,11 @@ class SVG(nn.Module):
 
     def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Frames uint8 (b, c, height, width) to embeddings (b, ...) and the skips that the decoder takes."""
+        self.check_frames(frames)
+        return self.encode_standardised(self.statistics.standardise(frames))
+
+    def check_frames(self, frames: Tensor) -> None:
+        """Raises DataError unless frames (..., c, height, width) are uint8 and of the model's size."""
         if frames.dtype != torch.uint8:
             raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
         expected = tuple(self.statistics.frame_mean.shape)
@@ -156,7 +169,10 @@ class SVG(nn.Module):
             raise DataError(
                 f"frames are {tuple(frames.shape[-3:])}: this model takes {expected} (channels, height, width)"
             )
-        embedding, skips = self.encoder(self.statistics.standardise(frames))
+
+    def encode_standardised(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same for frames that `Statistics.standardise` gave."""
+        embedding, skips = self.encoder(frames)
         return embedding, skips if self.decoder.uses_skips else ()
 
     def embedding(self, state: State) -> Tensor:
@@ -225,6 +241,13 @@ class SVG(nn.Module):
             reward=self.statistics.rewards(self.reward(state.feature, action, feature)),
             continues=self.continuation(state.feature, action, feature).sigmoid(),
         )
+
+    def value(self, state: State) -> Tensor:
+        """What the policy will earn from here on (b,), discounted, on the environment's scale; 0 without critics."""
+        if self.actor_critic is None:
+            return torch.zeros(len(state), device=self.device)
+        mean = self.actor_critic.prospects(state.feature).mean(0)
+        return self.statistics.reward_std * mean / (1 - self.discount)
 
     def decode(self, state: State) -> Tensor:
         """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""

@@ -20,9 +20,11 @@ from worldmodel.hardware import default_precision
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG, channels_last
+from worldmodel.temporal_difference import temporal_difference
 from worldmodel.unroll import Unrolling, unroll
 
 PRECISIONS = ("bf16-mixed", "32-true")
+FOLLOWING = 0.02  # share of the way to the critics that their slow copies go in an update
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
 
 
@@ -98,7 +100,14 @@ class Objective(nn.Module):
         """The loss and its terms (see `elbo`) of a `Batch`'s tensors by name: Fabric takes no frozen dataclass."""
         batch = Batch(**tensors)
         outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
-        return elbo(outputs, batch, self.model.statistics, self.config.weights)
+        loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
+        if self.model.actor_critic is None:
+            return loss, terms
+        critic, policy, more = temporal_difference(
+            outputs, batch, self.model.statistics.reward_std, self.model.discount
+        )
+        loss = loss + self.config.weights.value * critic + policy
+        return loss, {**terms, **more, "loss": loss}
 
 
 class Trainer:
@@ -164,6 +173,8 @@ class Trainer:
         finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if finite:
             self.optimizer.step()
+            if self.model.actor_critic is not None:
+                self.model.actor_critic.follow(FOLLOWING)
         values = {name: term.item() for name, term in terms.items()}
         return {**values, "gradient": norm.item(), "skipped": float(not finite)}
 

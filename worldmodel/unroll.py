@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -20,6 +20,7 @@ class Unrolling:
 
     Attributes:
         context: frames observed before anything is predicted open-loop; the skips come from the last of them.
+        shift: most pixels by which a window is moved along each side; 0 where places in the picture must be exact.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
         draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames after the context that are
@@ -33,9 +34,10 @@ class Unrolling:
     draw_observed: float
     draw_forced: float
     draw_open_loop: float
+    shift: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("context", 1), ("open_loop", 0), ("stride", 1)):
+        for name, least in (("context", 1), ("open_loop", 0), ("stride", 1), ("shift", 0)):
             check_whole(f"train.unrolling.{name}", getattr(self, name), least)
         for name in ("draw_observed", "draw_forced", "draw_open_loop"):
             if not 0 <= getattr(self, name) <= 1:
@@ -64,6 +66,8 @@ class Rollout:
         features: (b, n, ...).
         embeddings: (b, n, ...) that the features imply; None where they are the features themselves.
         rewards: (b, n) standardised.
+        values: (critics, b, n) of the action that each transition takes, see `ActorCritic`, without gradients to the
+            features; None without critics, and of what was not imagined open-loop: plans value what they imagined.
         continues: (b, n) logits.
         drawn: some of the frames; None when none were asked for.
     """
@@ -74,6 +78,7 @@ class Rollout:
     rewards: Tensor
     continues: Tensor
     drawn: Drawn | None
+    values: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,9 @@ class Outputs:
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
         open_loop: predictions with z from the prior and own features fed back; None when not asked for.
+        prospects: (critics, b, t-1) what the policy will earn after each transition, by the slow critics at the true
+            frames' features: to learn from, without gradients; None without critics.
+        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
     """
 
     features: Tensor
@@ -95,10 +103,15 @@ class Outputs:
     observed: Rollout
     forced: Rollout
     open_loop: Rollout | None
+    prospects: Tensor | None = None
+    chosen: Tensor | None = None
 
 
 def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
     """Windows (b, t, c, height, width) uint8 and their actions (b, t-1, a) to everything the loss needs.
+
+    Each window is shifted as a whole by up to `how.shift` pixels: what is learned then depends less on the very pixels
+    of few episodes (DrQ, Kostrikov et al. 2021).
 
     All frames are encoded in one batch and drawn in one batch a kind; only the recurrence is a loop.
     Raises ConfigError when t <= context.
@@ -106,7 +119,9 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     b, t = frames.shape[:2]
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
-    flat, maps = model.encode(rearrange(frames, "b t c h w -> (b t) c h w"))
+    model.check_frames(frames)
+    frames = shifted(model.statistics.standardise(frames), how.shift, generator)
+    flat, maps = model.encode_standardised(rearrange(frames, "b t c h w -> (b t) c h w"))
     embeddings = flat.view(b, t, *flat.shape[1:])
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
     features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
@@ -119,6 +134,8 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     prior, prior_cells = model.prior.sequence(features[:, :-1])
     z = posterior.sample(_noise(posterior.mean.shape, generator))
     forced, cells = model.predict_sequence(features[:, :-1], z, actions)
+
+    critics = model.actor_critic
 
     def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, observed: bool = False) -> Rollout:
         n = len(times)
@@ -142,7 +159,18 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         steps = min(how.open_loop, t - how.context)
         starts = range(how.context - 1, t - steps, how.stride)
         states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
-        open_loop = rollout(*_imagine(model, states, actions, starts, steps, generator), how.draw_open_loop)
+        before, after, reached = _imagine(model, states, actions, starts, steps, generator)
+        open_loop = rollout(before, after, reached, how.draw_open_loop)
+        if critics:
+            taken = actions[:, reached - 1].flatten(0, 1)
+            values = critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2])
+            open_loop = replace(open_loop, values=values)
+    prospects = chosen = None
+    if critics:
+        known = features[:, 1:].detach().flatten(0, 1)
+        with torch.no_grad():
+            prospects = critics.prospects(known, noise=critics.noise(len(known), generator)).unflatten(1, (b, t - 1))
+        chosen = critics.prospects(known).unflatten(1, (b, t - 1))
     return Outputs(
         features=features,
         embeddings=embeddings,
@@ -151,7 +179,26 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, observed=True),
         forced=rollout(features[:, :-1], forced, times, how.draw_forced),
         open_loop=open_loop,
+        prospects=prospects,
+        chosen=chosen,
     )
+
+
+def shifted(frames: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """Standardised frames (b, t, c, height, width), each row moved by up to `limit` pixels along both sides.
+
+    What comes into view is zero: the mean.
+    """
+    if limit == 0:
+        return frames
+    moved = torch.zeros_like(frames)
+    h, w = frames.shape[-2:]
+    offsets = torch.randint(-limit, limit + 1, (len(frames), 2), generator=generator, device=generator.device)
+    for row, (down, right) in enumerate(offsets.tolist()):
+        to = (..., slice(max(0, down), h + min(0, down)), slice(max(0, right), w + min(0, right)))
+        seen = (..., slice(max(0, -down), h - max(0, down)), slice(max(0, -right), w - max(0, right)))
+        moved[row][to] = frames[row][seen]
+    return moved
 
 
 def _imagine(
@@ -195,8 +242,7 @@ def _draw(
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
     frames = model.decoder(embeddings[rows, columns], Skips(skips.maps, rows).gather())
-    targets = model.statistics.standardise(seen[rows, times[columns]])
-    return Drawn(frames=frames, targets=targets, rows=rows, times=times[columns])
+    return Drawn(frames=frames, targets=seen[rows, times[columns]], rows=rows, times=times[columns])
 
 
 def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites
+from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites, joined
 
 # A warm start counts for half, a fresh start for the rest: what a fresh std is to a warm-started Gaussian.
 WARM_START_WEIGHT = 0.5
@@ -43,7 +43,14 @@ class CategoricalCEM:
         check_positive("smoothing", self.smoothing)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The best h one-hot actions (h, a); `low` and `high` (a,) are the zeros and ones of one-hot vectors.
 
@@ -61,7 +68,7 @@ class CategoricalCEM:
             drawn = probabilities.to(generator.device).multinomial(
                 self.candidates, replacement=True, generator=generator
             )
-            candidates = functional.one_hot(drawn.T, a).to(low)  # drawn is (h, n)
+            candidates = joined(functional.one_hot(drawn.T, a).to(low), proposals)  # drawn is (h, n)
             scores = score(candidates)
             best = finite_elites(scores, self.elites)
             counts = candidates[best].sum(0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean
+from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
 
 # Elites that agree exactly, or a lone finite one, must not end the search: PlaNet adds this to the variance.
 VARIANCE_FLOOR = 1e-6
@@ -39,7 +39,14 @@ class CEM:
         check_positive("initial_std", self.initial_std)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The best h actions (h, a) between `low` and `high` (a,); the first mean is `warm_start`'s, or zero.
 
@@ -52,9 +59,9 @@ class CEM:
         for _ in range(self.iterations):
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
             noise = torch.randn(self.candidates, h, a, generator=generator, device=generator.device).to(low.device)
-            candidates = (mean + std * noise).clamp(low, high)
+            candidates = joined((mean + std * noise).clamp(low, high), proposals)
             scores = score(candidates)
             best = finite_elites(scores, self.elites)
-            mean = candidates[best].mean(0)
+            mean = candidates[best].mean(0).clamp(low, high)  # rounding may leave the bounds
             std = (candidates[best].var(0, correction=0) + VARIANCE_FLOOR).sqrt()
         return Plan(actions=mean, mean=mean, elites=candidates[best], score=float(scores[best].mean()))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.planners.noise import coloured_noise
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean
+from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
 from worldmodel.errors import ConfigError
 
 
@@ -58,7 +58,14 @@ class ICEM:
                 raise ConfigError(f"{name} is {getattr(self, name)}: set planner.{name} to a share in [0, 1)")
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The last iteration's best sequence (h, a) between `low` and `high` (a,); the mean joins its candidates.
 
@@ -76,7 +83,7 @@ class ICEM:
             noise = coloured_noise(n, h, a, beta=self.beta, generator=generator).to(low.device)
             drawn = (mean + std * noise).clamp(low, high)
             last = mean[None][: iteration == self.iterations - 1]
-            candidates = torch.cat([drawn, survivors, last])
+            candidates = joined(torch.cat([drawn, survivors, last]), proposals)
             scores = score(candidates)
             best = finite_elites(scores, self.elites)
             elites = candidates[best]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean
+from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,14 @@ class MPPI:
             check_positive(name, getattr(self, name))
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The weighted mean (h, a) between `low` and `high` (a,); the first mean is `warm_start`'s, or zero.
 
@@ -57,9 +64,9 @@ class MPPI:
         for _ in range(self.iterations):
             # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
             noise = torch.randn(self.candidates, h, a, generator=generator, device=generator.device).to(low.device)
-            candidates = (mean + std * noise).clamp(low, high)
+            candidates = joined((mean + std * noise).clamp(low, high), proposals)
             scores = score(candidates)
-            ranked = finite_elites(scores, self.candidates)
+            ranked = finite_elites(scores, len(scores))
             candidates, scores = candidates[ranked], scores[ranked]
             spread = scores.std(correction=0).clamp_min(1e-8)  # equal scores have equal weights
             weights = ((scores - scores[0]) / spread / self.temperature).softmax(0)[:, None, None]

@@ -53,9 +53,18 @@ class Planner(Protocol):
         """h: decisions looked ahead, each after action repeat."""
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """Searches between `low` and `high`, each (a,), from the last decision's plan shifted, or afresh.
+
+        `proposals` (m, h, a), as of a policy, are scored beside the candidates of every iteration.
 
         Raises WorldModelError when no candidate of an iteration has a finite score, or the shapes do not fit.
         """
@@ -76,6 +85,11 @@ def finite_elites(scores: Tensor, elites: int) -> Tensor:
         )
     ranked = torch.where(finite, scores, -torch.inf).sort(descending=True, stable=True).indices
     return ranked[: min(elites, count)]
+
+
+def joined(candidates: Tensor, proposals: Tensor | None) -> Tensor:
+    """Candidates (n, h, a) and below them proposals (m, h, a), if there are any."""
+    return candidates if proposals is None else torch.cat([candidates, proposals])
 
 
 def check_warm_start(warm_start: Plan, horizon: int, action_size: int) -> None:

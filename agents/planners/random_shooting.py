@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.planners.planner import Plan, Score, check_counts, finite_elites
+from agents.planners.planner import Plan, Score, check_counts, finite_elites, joined
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,20 @@ class RandomShooting:
         check_counts(horizon=self.horizon, candidates=self.candidates)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The best h actions (h, a) between `low` and `high` (a,); raises WorldModelError when none is finite."""
         size = (self.candidates, self.horizon, len(low))
         # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
         uniform = torch.rand(size, generator=generator, device=generator.device).to(low.device)
-        return _best(score, low + (high - low) * uniform)
+        return _best(score, joined(low + (high - low) * uniform, proposals))
 
 
 @dataclass(frozen=True)
@@ -53,12 +60,19 @@ class CategoricalRandomShooting:
         check_counts(horizon=self.horizon, candidates=self.candidates)
 
     def plan(
-        self, score: Score, low: Tensor, high: Tensor, *, warm_start: Plan | None, generator: torch.Generator
+        self,
+        score: Score,
+        low: Tensor,
+        high: Tensor,
+        *,
+        warm_start: Plan | None,
+        generator: torch.Generator,
+        proposals: Tensor | None = None,
     ) -> Plan:
         """The best h one-hot actions (h, a); `low` and `high` (a,) are the zeros and ones of one-hot vectors."""
         size = (self.candidates, self.horizon)
         chosen = torch.randint(len(low), size, generator=generator, device=generator.device)
-        return _best(score, functional.one_hot(chosen, len(low)).to(low))
+        return _best(score, joined(functional.one_hot(chosen, len(low)).to(low), proposals))
 
 
 def _best(score: Score, candidates: Tensor) -> Plan:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
-from worldmodel.files import write_atomic
+from worldmodel.pictures.png import write_png
 
 
 def learning_curve(path: Path, evaluations: Sequence[Mapping[str, Any]], random_return: float) -> None:
     """Writes `curve_figure` as a PNG of 960 x 600 pixels; the folder of `path` must exist. Raises what that raises."""
-    png = BytesIO()
-    FigureCanvasAgg(curve_figure(evaluations, random_return)).print_png(png)
-    write_atomic(path, png.getvalue())
+    write_png(path, curve_figure(evaluations, random_return))
 
 
 def curve_figure(evaluations: Sequence[Mapping[str, Any]], random_return: float) -> Figure:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
-from worldmodel.files import write_atomic
+from worldmodel.pictures.png import write_png
 
 Errors = Mapping[str, Sequence[float | None]]
 """By quantity, the error of each imagined step, from the first on, as `open_loop_errors` gives them."""
@@ -18,9 +16,7 @@ Errors = Mapping[str, Sequence[float | None]]
 
 def draw_errors(path: Path, errors: Mapping[str, Errors]) -> None:
     """Writes `errors_figure` as a PNG; the folder of `path` must exist. Raises what that raises."""
-    png = BytesIO()
-    FigureCanvasAgg(errors_figure(errors)).print_png(png)
-    write_atomic(path, png.getvalue())
+    write_png(path, errors_figure(errors))
 
 
 def errors_figure(errors: Mapping[str, Errors]) -> Figure:

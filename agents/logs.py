@@ -1,0 +1,81 @@
+"""What a run's raw log says in the end: returns, the way there, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worldmodel.errors import DataError
+from worldmodel.records import read_records
+
+LAST = 3  # evaluations that are averaged: a single one is a lucky or an unlucky moment of a run
+
+
+@dataclass(frozen=True)
+class Log:
+    """One seed's outcome.
+
+    Attributes:
+        env, task, seed: what was played.
+        returns: of the last evaluation's episodes, or of those that agents.collect played.
+        chance: the random policy's returns, where they were measured.
+        curve: mean return of each evaluation by the environment frames learned from until then, in order; empty where
+            the run did not learn.
+        minutes: of collecting, planning and fitting.
+        commits, machine: where it was run.
+    """
+
+    env: str
+    task: str
+    seed: int
+    returns: list[float]
+    chance: list[float]
+    curve: dict[int, float]
+    minutes: float
+    commits: list[str]
+    machine: str
+
+    @property
+    def env_frames(self) -> int:
+        """Learned from in all; 0 where the run did not learn."""
+        return max(self.curve, default=0)
+
+    @property
+    def last(self) -> float:
+        """Mean of the last LAST evaluations, or of all where there are fewer, in a run that learned."""
+        return float(np.mean(list(self.curve.values())[-LAST:]))
+
+    def after(self, env_frames: int) -> float | None:
+        """Mean return of the newest evaluation at or before so many frames; None if the run did not get there."""
+        seen = [value for frames, value in self.curve.items() if frames <= env_frames]
+        return seen[-1] if seen and self.env_frames >= env_frames else None
+
+
+def read_log(path: Path) -> Log:
+    """What a `metrics.jsonl` says in the end; DataError when it has no header or no returns."""
+    if not path.is_file():
+        raise DataError(f"{path} is no file: give metrics.jsonl files, such as RUN/metrics.jsonl")
+    try:
+        headers = read_records(path, "header") + read_records(path, "resume")
+        evaluations = read_records(path, "evaluation")
+        outcomes = evaluations or read_records(path, "collection")
+    except (ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} is no log ({error!r}): give metrics.jsonl files") from error
+    if not headers or not outcomes:
+        raise DataError(f"{path} holds {len(headers)} headers and {len(outcomes)} outcomes: give a finished run's log")
+    outcome = outcomes[-1]
+    return Log(
+        env=outcome["env"],
+        task=outcome["task"],
+        seed=outcome["seed"],
+        returns=outcome["returns"],
+        chance=[value for record in read_records(path, "random_policy") for value in record["returns"]],
+        curve={
+            record["env_frames"]: float(np.mean(record["returns"])) for record in evaluations if record["env_frames"]
+        },
+        minutes=outcome["wall_clock_s"] / 60,
+        commits=[header["commit"][:10] + (" (changed)" if header["dirty"] else "") for header in headers],
+        machine=headers[0]["machine"],
+    )

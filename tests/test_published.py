@@ -1,0 +1,41 @@
+"""The list of published returns is well-formed, and its tasks are ours."""
+
+from __future__ import annotations
+
+import re
+
+from hydra import compose, initialize_config_module
+
+from agents.published import METHODS, published_returns
+
+
+def test_every_method_names_its_paper_once() -> None:
+    assert len({method.name for method in METHODS}) == len({method.paper for method in METHODS}) == len(METHODS)
+    for method in METHODS:
+        assert re.fullmatch(r"\w+ et al\. 20\d\d, .+, (arXiv:\d{4}\.\d{5}|ICCV)", method.paper), method.paper
+        assert re.search(r"20\d\d|the paper|not traced", method.reported), method.name
+
+
+def test_returns_are_out_of_a_thousand_and_the_highest_quoted() -> None:
+    for method in METHODS:
+        assert method.returns and all(0 <= value <= 1000 for value in method.returns.values()), method.name
+        for task, value in method.lower.items():
+            assert 0 <= value < method.returns[task], method.name
+
+
+def test_each_task_is_one_that_runs_are_recorded_under() -> None:
+    for env, task in {task for method in METHODS for task in method.returns}:
+        with initialize_config_module("configs", version_base="1.3"):
+            composed = compose(overrides=[f"+env={env}"]).env
+        assert (composed.name, composed.task) == (env, task)
+
+
+def test_a_task_has_the_methods_that_report_it() -> None:
+    assert published_returns("cartpole_balance", "balance") == {
+        "Dreamer": 472,
+        "DreamerV2": 803,
+        "DreamerV3": 932,
+        "DrQ": 943,
+    }
+    assert len(published_returns("cartpole", "swingup")) == len(METHODS)
+    assert published_returns("pendulum", "Pendulum-v1") == {}

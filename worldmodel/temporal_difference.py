@@ -1,0 +1,51 @@
+"""What critics and a policy learn from: rewards that came, and what the slow critics say of the rest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from worldmodel.losses import mean
+from worldmodel.replay import Batch
+from worldmodel.unroll import Outputs
+
+STEPS = 3  # rewards that came before the critics say the rest
+
+
+def temporal_difference(
+    outputs: Outputs, batch: Batch, reward_std: Tensor, discount: float
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The critics' loss, the policy's, and terms to log; outputs must be of a model with critics.
+
+    Critics are fitted at what was imagined open-loop, where plans ask them, and shape no features: let them, and
+    cartpole swing-up is learned in twice the episodes. Source: TD-MPC (Hansen et al. 2022,
+    section 3.2), with returns of `STEPS` rewards.
+    """
+    assert outputs.open_loop is not None and outputs.open_loop.values is not None
+    assert outputs.prospects is not None and outputs.chosen is not None
+    rewards = (1 - discount) * batch.rewards / reward_std  # values are means of rewards
+    targets = returns(rewards, batch.continues, batch.mask, outputs.prospects.amin(0), discount)
+    taken = outputs.open_loop.times - 1
+    squared = (outputs.open_loop.values - targets[:, taken]).square().sum(0)
+    critic = mean(squared, batch.mask[:, taken])
+    policy = -mean(outputs.chosen.mean(0), batch.mask)
+    return critic, policy, {"critic": critic, "value": mean(targets, batch.mask)}
+
+
+def returns(rewards: Tensor, continues: Tensor, mask: Tensor, values: Tensor, discount: float) -> Tensor:
+    """Discounted sums of the next `STEPS` rewards and the value after them; all (b, t), one for each transition.
+
+    Fewer rewards where the window or the episode ends; nothing after a termination.
+
+    Args:
+        rewards: in the values' unit.
+        continues: 0 for a transition that terminates, else 1.
+        mask: 0 for padding.
+        values: of where each transition leads.
+    """
+    estimates = rewards + discount * continues * values
+    for _ in range(STEPS - 1):
+        longer = rewards[:, :-1] + discount * continues[:, :-1] * estimates[:, 1:]
+        followed = mask[:, 1:].bool()
+        estimates = torch.cat([torch.where(followed, longer, estimates[:, :-1]), estimates[:, -1:]], 1)
+    return estimates
