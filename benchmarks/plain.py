@@ -8,6 +8,7 @@ through time, and each open-loop rollout goes alone. In float32 both give the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,8 +18,9 @@ from worldmodel.gaussian import Gaussian
 from worldmodel.losses import elbo
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG
-from worldmodel.trainer import TrainConfig, freeze_statistics
-from worldmodel.unroll import Drawn, Outputs, Rollout, Unrolling
+from worldmodel.temporal_difference import temporal_difference
+from worldmodel.trainer import FOLLOWING, TrainConfig, freeze_statistics
+from worldmodel.unroll import Drawn, Outputs, Rollout, Unrolling, shifted
 
 
 def plain_updates(model: SVG, config: TrainConfig, replay: Replay, *, seed: int) -> Iterator[None]:
@@ -33,6 +35,8 @@ def plain_updates(model: SVG, config: TrainConfig, replay: Replay, *, seed: int)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
+        if model.actor_critic is not None:
+            model.actor_critic.follow(FOLLOWING)
         yield
 
 
@@ -40,18 +44,22 @@ def plain_loss(model: SVG, batch: Batch, config: TrainConfig, generator: torch.G
     """The loss of a batch; consumes the generator as `worldmodel.unroll.unroll` does."""
     outputs = plain_outputs(model, batch.frames.contiguous(), batch.actions, config.unrolling, generator)
     loss, _ = elbo(outputs, batch, model.statistics, config.weights)
-    return loss
+    if model.actor_critic is None:
+        return loss
+    critic, policy, _ = temporal_difference(outputs, batch, model.statistics.reward_std, model.discount)
+    return loss + config.weights.value * critic + policy
 
 
 def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
     """Windows (b, t, c, height, width) uint8 and their actions (b, t-1, a) to what the loss needs."""
     b, t = frames.shape[:2]
+    frames = shifted(model.statistics.standardise(frames), how.shift, generator)
     steps = min(how.open_loop, t - how.context)
     starts = range(how.context - 1, t - steps, how.stride) if steps else range(0)
     noise = torch.randn(b, t - 1, *model.noise_shape, generator=generator)
     own_noise = [torch.randn(len(starts), b, *model.noise_shape, generator=generator) for _ in range(steps)]
 
-    encoded = [model.encode(frames[:, i]) for i in range(t)]
+    encoded = [model.encode_standardised(frame.contiguous()) for frame in frames.unbind(1)]
     embeddings = [embedding for embedding, _ in encoded]
     skips = encoded[how.context - 1][1]
 
@@ -101,13 +109,31 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
             drawn=_draw(model, sources, frames, times, skips, how.context, share, generator) if share else None,
         )
 
+    open_loop = rollout(own_before, own_after, own_times, how.draw_open_loop) if steps else None
+    prospects = chosen = None
+    critics = model.actor_critic
+    if critics is not None and open_loop is not None:
+        values = [
+            critics.values(feature.detach(), actions[:, time - 1])
+            for feature, time in zip(own_before, own_times, strict=True)
+        ]
+        open_loop = replace(open_loop, values=torch.stack(values, 2))
+        known = [feature.detach() for feature in features[1:]]
+        smoothing = critics.noise(b * (t - 1), generator).unflatten(0, (b, t - 1)).unbind(1)
+        with torch.no_grad():
+            each = [critics.prospects(feature, noise=noise) for feature, noise in zip(known, smoothing, strict=True)]
+        prospects = torch.stack(each, 2)
+        chosen = torch.stack([critics.prospects(feature) for feature in known], 2)
+
     times = list(range(1, t))
     return Outputs(
         features=torch.stack(features, 1),
         embeddings=torch.stack(embeddings, 1),
         posterior=_stacked(posteriors),
         prior=_stacked(priors),
-        open_loop=rollout(own_before, own_after, own_times, how.draw_open_loop) if steps else None,
+        open_loop=open_loop,
+        prospects=prospects,
+        chosen=chosen,
         observed=rollout(features[:-1], features[1:], times, how.draw_observed, observed=True),
         forced=rollout(features[:-1], forced, times, how.draw_forced),
     )
@@ -137,7 +163,7 @@ def _draw(
     for some in torch.arange(len(chosen)).split(b):
         shown = torch.stack([later[column][0][row] for row, column in zip(rows[some], columns[some], strict=True)])
         frames.append(model.decoder(shown, tuple(skip[rows[some]] for skip in skips)))
-        targets.append(model.statistics.standardise(seen[rows[some], reached[some]]))
+        targets.append(seen[rows[some], reached[some]])
     return Drawn(torch.cat(frames), torch.cat(targets), rows, reached)
 
 

@@ -77,7 +77,7 @@ def test_the_plain_path_is_the_same_loss_and_gradient(name: str, changes: dict[s
     ours, _ = Objective(model, config)(vars(batch), torch.Generator().manual_seed(1))
     plain = plain_loss(model, batch, config, torch.Generator().manual_seed(1))
     torch.testing.assert_close(plain, ours, rtol=1e-5, atol=1e-6)
-    weights = list(model.parameters())
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
     found, expected = (torch.autograd.grad(loss, weights, allow_unused=True) for loss in (plain, ours))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
@@ -105,8 +105,8 @@ def test_a_plain_update_learns(tmp_path: Path) -> None:
     write_episodes(tmp_path, 2, length=12, spec=SPEC)
     before = [weight.clone() for weight in model.parameters()]
     updates = plain_updates(model, config, Replay(tmp_path), seed=0)
-    next(updates)
-    next(updates)
+    for _ in range(5):  # what lies before a layer of zeros moves later
+        next(updates)
     assert not any(torch.equal(*pair) for pair in zip(before, model.parameters(), strict=True))
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from worldmodel.gaussian import Gaussian
 from worldmodel.hardware import without_autocast
@@ -92,13 +92,15 @@ class LSTM(nn.Module):
         layers = []
         for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
             of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
-            seen = over_time(partial(_product, kernel=of_x, bias=gates.get_parameter("bias")), x)
-            of_hidden = of_hidden.to(seen.dtype, copy=True)  # a dense copy, once and not at each step
+            bias = gates.get_parameter("bias")
+            seen = over_time(partial(_with_kernel, gates, of_x, bias), x)
+            # A dense copy, in the precision of the products, once and not at each step.
+            of_hidden, no_bias = of_hidden.to(seen.dtype, copy=True), torch.zeros_like(bias, dtype=seen.dtype)
             first, *others = seen.float().unbind(1)
             moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
             for step in others:
                 hidden, cell = moments[-1]
-                moments.append(_step(step + _product(hidden.to(seen.dtype), of_hidden).float(), cell))
+                moments.append(_step(step + _with_kernel(gates, of_hidden, no_bias, hidden).float(), cell))
             x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
             layers.append(moments)
         return x, list(zip(*layers, strict=True))
@@ -111,9 +113,10 @@ def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     return o.sigmoid() * cell.tanh(), cell
 
 
-def _product(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
-    """What a `dense` or `conv3x3` layer of this kernel gives."""
-    return F.linear(x, kernel, bias) if kernel.dim() == 2 else F.conv2d(x, kernel, bias, padding=1)
+def _with_kernel(layer: nn.Module, kernel: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """What the layer would give for x if this were its kernel, of some of its inputs, and its bias."""
+    y: Tensor = functional_call(layer, {"weight": kernel, "bias": bias}, (x,))
+    return y
 
 
 def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
