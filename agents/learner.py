@@ -38,13 +38,15 @@ class Schedule:
     first_updates: int
     updates: int
     exploration: float
+    final_exploration: float
+    exploration_episodes: int
     evaluate_every: int
     evaluation_episodes: int
     context: int
 
     def __post_init__(self) -> None:
         least = {"seed": 0, "episodes": 1, "seed_episodes": 1, "first_updates": 1, "updates": 1}
-        least |= {"evaluate_every": 1, "evaluation_episodes": 1, "context": 1}
+        least |= {"exploration_episodes": 1, "evaluate_every": 1, "evaluation_episodes": 1, "context": 1}
         for key, minimum in least.items():
             check_whole(key, getattr(self, key), minimum)
         if self.seed_episodes > self.episodes:
@@ -52,8 +54,14 @@ class Schedule:
                 f"seed_episodes ({self.seed_episodes}) exceed episodes ({self.episodes}): "
                 f"set seed_episodes <= {self.episodes}"
             )
-        if not 0 <= self.exploration < math.inf:
-            raise ConfigError(f"exploration is {self.exploration}: set a finite number >= 0")
+        for key in ("exploration", "final_exploration"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ConfigError(f"{key} is {getattr(self, key)}: set a finite number >= 0")
+
+    def noise(self, played: int) -> float:
+        """Exploration of the episode after so many: it falls linearly from the first planned one on, then stays."""
+        fallen = min(1.0, max(0, played - self.seed_episodes) / self.exploration_episodes)
+        return self.exploration + fallen * (self.final_exploration - self.exploration)
 
     def due(self, played: int) -> bool:
         """Whether an evaluation belongs after so many episodes: every few planned ones, and after the last."""
@@ -138,7 +146,7 @@ class Learner:
         index, schedule = self.progress.episodes, self.schedule
         actor, name = (self.random, "random") if index < schedule.seed_episodes else (self.planner, "planner")
         with self._clock("wall_clock_s") as elapsed:
-            episode = self._play(actor, name, seed_of(schedule.seed, "collect", index), schedule.exploration)
+            episode = self._play(actor, name, seed_of(schedule.seed, "collect", index), schedule.noise(index))
             save_episode(episode, episode_path(self.folder / "episodes", index))
         env_frames = self.progress.env_frames + episode.env_frames
         self.progress = replace(self.progress, episodes=index + 1, env_frames=env_frames)

@@ -19,10 +19,11 @@ from envs.pixels import PixelEnv
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, save_episode
 from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.feedback import FEEDBACKS
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
 from worldmodel.replay import Replay
-from worldmodel.svg import FEEDBACKS, SVG
+from worldmodel.svg import SVG
 from worldmodel.trainer import batch_to
 from worldmodel.validation import open_loop_errors
 

@@ -81,7 +81,7 @@ def policy_plans(
 ) -> Tensor | None:
     """What the model's policy would do (count, horizon, a), imagined from `state`, one row; None without a policy.
 
-    Also None for a count of 0. The first as it is, the others with its noise.
+    Also None for a count of 0. The first as it is, the others with its noise; all with the mean of each z.
     """
     policy = model.actor_critic
     if policy is None or count == 0:

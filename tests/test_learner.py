@@ -38,6 +38,8 @@ SCHEDULE = Schedule(
     first_updates=3,
     updates=2,
     exploration=0.3,
+    final_exploration=0.1,
+    exploration_episodes=4,
     evaluate_every=2,
     evaluation_episodes=3,
     context=2,
@@ -200,11 +202,19 @@ def test_evaluations_are_every_few_episodes_and_after_the_last(
         ({"episodes": "abc"}, "episodes is 'abc': set a whole number >= 1"),
         ({"seed_episodes": 5}, r"seed_episodes \(5\) exceed episodes \(4\): set seed_episodes <= 4"),
         ({"exploration": math.nan}, "exploration is nan: set a finite number >= 0"),
+        ({"final_exploration": -0.1}, "final_exploration is -0.1: set a finite number >= 0"),
+        ({"exploration_episodes": 0}, "exploration_episodes is 0: set a whole number >= 1"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_an_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(SCHEDULE, **changes)
+
+
+def test_exploration_falls_from_the_first_planned_episode_on() -> None:
+    assert [SCHEDULE.noise(played) for played in range(9)] == pytest.approx(
+        [0.3, 0.3, 0.3, 0.25, 0.2, 0.15, 0.1, 0.1, 0.1]
+    )
 
 
 def test_episodes_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:

@@ -127,3 +127,15 @@ def test_the_command_names_the_setting_to_mend(tmp_path: Path) -> None:
     outcome = run(tmp_path, "model=svg_prime", "size=[60,64]")
     assert outcome.returncode == 2 and outcome.stdout == ""
     assert outcome.stderr.strip() == "error: frames are 60x64: this model needs sides that are multiples of 8"
+
+
+def test_a_policy_and_critics_are_counted_where_there_are_any() -> None:
+    """Of 4 features and an action, to 8, 8 and 1; the slow copies of the critics are not trained, and not counted."""
+    rows = summarise(replace(TINY, critics=2), 1, (2, 2))
+    rest = (8 * 8 + 8) + 2 * 2 * 8 + (8 + 1)
+    assert rows["actor_critic.policy"] == {"parameters": (4 * 8 + 8) + rest, "multiply_adds": 4 * 8 + 8 * 8 + 8}
+    assert rows["actor_critic.critics"] == {
+        "parameters": 2 * ((5 * 8 + 8) + rest),
+        "multiply_adds": 2 * (5 * 8 + 8 * 8 + 8),
+    }
+    assert rows["total without heads"] == summarise(TINY, 1, (2, 2))["total without heads"]

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, DataError
+from worldmodel.feedback import bounded, residual
 from worldmodel.spec import EnvSpec
 from worldmodel.state import State, concatenate
-from worldmodel.svg import SVG, bounded, channels_last, residual
+from worldmodel.svg import SVG, channels_last
 
 SPEC = EnvSpec("cartpole", "swingup", "box", 2, (-1.0, -1.0), (1.0, 1.0), 8, 1000, (16, 16))
 DENSE = ModelConfig(

@@ -6,11 +6,14 @@ from torch import Tensor
 
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
+from worldmodel.errors import ConfigError
+from worldmodel.losses import Weights
 from worldmodel.replay import Batch
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import returns, temporal_difference
-from worldmodel.unroll import Outputs, Unrolling, unroll
+from worldmodel.trainer import TrainConfig, Trainer, make_fabric
+from worldmodel.unroll import Judgement, Unrolling, unroll
 
 SPEC = EnvSpec("line", "line", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 CONFIG = ModelConfig(
@@ -74,13 +77,15 @@ def batch(t: int = 6) -> Batch:
     )
 
 
-def outputs(model: SVG, windows: Batch) -> Outputs:
-    return unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0))
+def judged(model: SVG, windows: Batch) -> Judgement:
+    found = unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0)).judgement
+    assert found is not None
+    return found
 
 
 def test_the_losses_teach_critics_and_policy_and_nothing_that_makes_features(model: SVG) -> None:
     windows = batch()
-    critic, policy, _ = temporal_difference(outputs(model, windows), windows, torch.tensor(1.0), 0.5)
+    critic, policy, _ = temporal_difference(judged(model, windows), windows, torch.tensor(1.0), 0.5)
     (critic + policy).backward()
     taught = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert taught == {"actor_critic"}
@@ -93,8 +98,7 @@ def test_fitted_critics_know_the_mean_reward_of_a_task_that_always_pays_the_same
     assert model.actor_critic is not None
     optimizer = torch.optim.Adam(model.actor_critic.parameters(), lr=1e-2)
     for _ in range(300):
-        found = outputs(model, windows)
-        critic, policy, terms = temporal_difference(found, windows, torch.tensor(2.0), 0.5)
+        critic, policy, terms = temporal_difference(judged(model, windows), windows, torch.tensor(2.0), 0.5)
         optimizer.zero_grad()
         (critic + policy).backward()
         optimizer.step()
@@ -103,3 +107,11 @@ def test_fitted_critics_know_the_mean_reward_of_a_task_that_always_pays_the_same
     state = model.initial(windows.frames[:, :2], windows.actions[:, :1])
     model.statistics.reward_std.fill_(2.0)
     torch.testing.assert_close(model.value(state), torch.full((3,), 12.0), atol=0.6, rtol=0)  # 6 + 3 + 1.5 + ...
+
+
+@pytest.mark.parametrize(("open_loop", "value"), [(0, 1.0), (3, 0.0)])
+def test_critics_that_would_not_learn_are_refused(model: SVG, open_loop: int, value: float) -> None:
+    weights = Weights("l2", 1, 1, 1, 1, 1, 1, 1, value)
+    config = TrainConfig(2, 6, 1e-3, 1.0, replace(HOW, open_loop=open_loop), weights)
+    with pytest.raises(ConfigError, match=f"open_loop={open_loop} and train.weights.value={value} leave untaught"):
+        Trainer(model, config, make_fabric("cpu", 1, "32-true"))

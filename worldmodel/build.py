@@ -12,10 +12,11 @@ from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
 from worldmodel.features import FrameFeatures, PairFeatures
+from worldmodel.feedback import FEEDBACKS, bounded, residual
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Feedforward, GaussianPredictor, Predictor, Recurrent, conv3x3, dense
 from worldmodel.spec import EnvSpec
-from worldmodel.svg import FEEDBACKS, SVG, bounded, residual
+from worldmodel.svg import SVG
 
 CHANNELS = 3
 

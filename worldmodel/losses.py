@@ -60,7 +60,8 @@ def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weight
     """
     mask = batch.mask
     nats = kl(outputs.posterior, outputs.prior).flatten(2).sum(2)
-    terms = {"kl": mean(nats, mask)}
+    predicted = outputs.forced.times - 1
+    terms = {"kl": mean(nats[:, predicted], mask[:, predicted])}
     loss = weights.beta * terms["kl"]
     rewards = statistics.standardise_rewards(batch.rewards)
     kinds = {"observed": outputs.observed, "forced": outputs.forced, "open_loop": outputs.open_loop}

@@ -2,8 +2,8 @@
 
 Vectors (b, c) and maps (b, c, h, w) share every line here: a network is given the layer it is made of, `dense` or
 `conv3x3`, and both keep channels on axis 1. `Recurrent`, the papers' LSTMs, and `Feedforward`, which remembers nothing,
-have one interface. Cell states, gate activations and Gaussians stay in float32 under autocast; only the matrix products
-run in lower precision.
+have one interface. Under autocast only convolutions run in lower precision: cell states, gate activations and Gaussians
+stay in float32, and so do vectors.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from worldmodel.svg import SVG
 
 PARTS = ("encoder", "features", "decoder", "frame_predictor", "posterior", "prior")
 HEADS = ("reward", "continuation")
+JUDGES = ("actor_critic.policy", "actor_critic.critics")  # of models that have them
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="summary")
@@ -48,7 +49,7 @@ def summarise(config: ModelConfig, action_size: int, frame_size: tuple[int, int]
     work = multiply_adds(model, action_size, frame_size)
     rows = {
         name: {"parameters": parameters(model.get_submodule(name)), "multiply_adds": work[name]}
-        for name in (*PARTS, *HEADS)
+        for name in (*PARTS, *HEADS, *(JUDGES if model.actor_critic else ()))
     }
     total = {key: sum(rows[name][key] for name in PARTS) for key in ("parameters", "multiply_adds")}
     return {**rows, "total without heads": total}
@@ -82,6 +83,10 @@ def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> 
     work["decoder"], _ = count(model.decoder, embedding, skips)
     for name, head in (("reward", model.reward), ("continuation", model.continuation)):
         work[name], _ = count(head, feature, action, feature)
+    if model.actor_critic:
+        policy, critics = JUDGES
+        work[policy], _ = count(model.actor_critic.act, feature)
+        work[critics], _ = count(model.actor_critic.values, feature, action)
     return work
 
 

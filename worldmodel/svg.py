@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
@@ -15,6 +14,7 @@ from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.features import FrameFeatures, PairFeatures
+from worldmodel.feedback import Advance, Feedback, feed_pixels
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Cells, GaussianPredictor, Predictor, tiled
 from worldmodel.spec import EnvSpec
@@ -62,44 +62,6 @@ class WorldModel(Protocol):
     def value(self, state: State) -> Tensor: ...
 
     def decode(self, state: State) -> Tensor: ...
-
-
-Feedback = Callable[["SVG", State, Tensor, Tensor], tuple[Tensor, Tensor | None, Tensor | None]]
-"""The state before, the action and the predicted feature to the feature that the next step sees, and the embedding and
-the frame it comes from, if any."""
-
-
-def feed_features(
-    model: SVG, state: State, action: Tensor, predicted: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The predicted feature itself: nothing is drawn while planning."""
-    return predicted, None, None
-
-
-def feed_pixels(
-    model: SVG, state: State, action: Tensor, predicted: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Decode and encode again, as the papers do."""
-    drawn = model.decoder(model.features.embedding(predicted), state.skips.gather())
-    frame = model.statistics.clip(drawn)
-    embedding, _ = model.encoder(frame)
-    return model.features(model.embedding(state), action, embedding), embedding, frame
-
-
-FEEDBACKS: dict[str, Feedback] = {"features": feed_features, "pixels": feed_pixels}
-
-Advance = Callable[[Tensor, Tensor], Tensor]
-"""The present feature and the frame predictor's output to the predicted feature."""
-
-
-def residual(feature: Tensor, output: Tensor) -> Tensor:
-    """The output is a change: a model that has learned nothing predicts that nothing moves."""
-    return feature + output
-
-
-def bounded(feature: Tensor, output: Tensor) -> Tensor:
-    """The output is the feature itself, in [-1, 1] as the encoder's (the papers' tanh)."""
-    return output.tanh()
 
 
 class SVG(nn.Module):

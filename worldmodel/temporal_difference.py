@@ -7,28 +7,29 @@ from torch import Tensor
 
 from worldmodel.losses import mean
 from worldmodel.replay import Batch
-from worldmodel.unroll import Outputs
+from worldmodel.unroll import Judgement
 
 STEPS = 3  # rewards that came before the critics say the rest
 
 
 def temporal_difference(
-    outputs: Outputs, batch: Batch, reward_std: Tensor, discount: float
+    judgement: Judgement, batch: Batch, reward_std: Tensor, discount: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The critics' loss, the policy's, and terms to log; outputs must be of a model with critics.
+    """The critics' loss (), the policy's (), and terms to log.
 
-    Critics are fitted at what was imagined open-loop, where plans ask them, and shape no features: let them, and
-    cartpole swing-up is learned in twice the episodes. Source: TD-MPC (Hansen et al. 2022,
-    section 3.2), with returns of `STEPS` rewards.
+    Critics are fitted at what was imagined open-loop, where plans ask them. As in TD-MPC (Hansen et al. 2022), but with
+    returns of `STEPS` rewards, and features that the critics do not shape.
+
+    Args:
+        reward_std: (), the model's; values are in its unit.
+        discount: of a reward one decision later.
     """
-    assert outputs.open_loop is not None and outputs.open_loop.values is not None
-    assert outputs.prospects is not None and outputs.chosen is not None
     rewards = (1 - discount) * batch.rewards / reward_std  # values are means of rewards
-    targets = returns(rewards, batch.continues, batch.mask, outputs.prospects.amin(0), discount)
-    taken = outputs.open_loop.times - 1
-    squared = (outputs.open_loop.values - targets[:, taken]).square().sum(0)
+    targets = returns(rewards, batch.continues, batch.mask, judgement.prospects.amin(0), discount)
+    taken = judgement.times - 1
+    squared = (judgement.values - targets[:, taken]).square().sum(0)
     critic = mean(squared, batch.mask[:, taken])
-    policy = -mean(outputs.chosen.mean(0), batch.mask)
+    policy = -mean(judgement.chosen.mean(0), batch.mask)
     return critic, policy, {"critic": critic, "value": mean(targets, batch.mask)}
 
 

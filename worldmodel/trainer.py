@@ -101,10 +101,10 @@ class Objective(nn.Module):
         batch = Batch(**tensors)
         outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
-        if self.model.actor_critic is None:
+        if outputs.judgement is None:
             return loss, terms
         critic, policy, more = temporal_difference(
-            outputs, batch, self.model.statistics.reward_std, self.model.discount
+            outputs.judgement, batch, self.model.statistics.reward_std, self.model.discount
         )
         loss = loss + self.config.weights.value * critic + policy
         return loss, {**terms, **more, "loss": loss}
@@ -115,9 +115,15 @@ class Trainer:
 
     Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
     one call to the next, so these are all that a resumed run needs.
+    Raises ConfigError for critics that would not learn.
     """
 
     def __init__(self, model: SVG, config: TrainConfig, fabric: Fabric) -> None:
+        if model.actor_critic and not (config.unrolling.open_loop and config.weights.value):
+            raise ConfigError(
+                f"the model has critics, which train.unrolling.open_loop={config.unrolling.open_loop} and "
+                f"train.weights.value={config.weights.value} leave untaught: set both > 0, or model.critics=0"
+            )
         self.model = model
         self.config = config
         self.fabric = fabric

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from worldmodel.actor_critic import ActorCritic
+from worldmodel.augmentation import shifted
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
 from worldmodel.state import Skips, State, concatenate
@@ -19,12 +21,13 @@ class Unrolling:
     """How far training looks.
 
     Attributes:
-        context: frames observed before anything is predicted open-loop; the skips come from the last of them.
+        context: frames observed before anything is predicted; the skips come from the last of them. At least 2 for
+            features of two frames: a window's first frame lacks the one before it.
         shift: most pixels by which a window is moved along each side; 0 where places in the picture must be exact.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
-        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames after the context that are
-            drawn, chosen at random. Drawing is most of the cost, and what is not drawn still learns from features and
+        draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
+            random. Drawing is most of the cost, and what is not drawn still learns from features and
             rewards.
     """
 
@@ -59,15 +62,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Rollout:
-    """Predictions of n transitions a window, n = the length of `times`.
+    """Predictions of n transitions a window that lead past its context, n = the length of `times`.
 
     Attributes:
         times: (n,) the frame each transition leads to.
         features: (b, n, ...).
         embeddings: (b, n, ...) that the features imply; None where they are the features themselves.
         rewards: (b, n) standardised.
-        values: (critics, b, n) of the action that each transition takes, see `ActorCritic`, without gradients to the
-            features; None without critics, and of what was not imagined open-loop: plans value what they imagined.
         continues: (b, n) logits.
         drawn: some of the frames; None when none were asked for.
     """
@@ -78,7 +79,24 @@ class Rollout:
     rewards: Tensor
     continues: Tensor
     drawn: Drawn | None
-    values: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a model's `ActorCritic` says of a batch, without gradients to features.
+
+    Attributes:
+        times: (n,) the frames that the open-loop rollouts' transitions lead to.
+        values: (critics, b, n) of the actions of those transitions: plans ask for values of what they imagined.
+        prospects: (critics, b, t-1) what the policy will earn after each transition of the window, by the slow critics
+            at the true frames' features: to learn from, without gradients.
+        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
+    """
+
+    times: Tensor
+    values: Tensor
+    prospects: Tensor
+    chosen: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,9 +109,7 @@ class Outputs:
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
         open_loop: predictions with z from the prior and own features fed back; None when not asked for.
-        prospects: (critics, b, t-1) what the policy will earn after each transition, by the slow critics at the true
-            frames' features: to learn from, without gradients; None without critics.
-        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
+        judgement: None without critics, and without open-loop rollouts.
     """
 
     features: Tensor
@@ -103,8 +119,7 @@ class Outputs:
     observed: Rollout
     forced: Rollout
     open_loop: Rollout | None
-    prospects: Tensor | None = None
-    chosen: Tensor | None = None
+    judgement: Judgement | None = None
 
 
 def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
@@ -120,13 +135,14 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
     model.check_frames(frames)
+    last = how.context - 1  # frame of the context: predictions start from its feature
     frames = shifted(model.statistics.standardise(frames), how.shift, generator)
     flat, maps = model.encode_standardised(rearrange(frames, "b t c h w -> (b t) c h w"))
     embeddings = flat.view(b, t, *flat.shape[1:])
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
     features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
     skips = Skips(
-        tuple(tensor.view(b, t, *tensor.shape[1:])[:, how.context - 1] for tensor in maps),
+        tuple(tensor.view(b, t, *tensor.shape[1:])[:, last] for tensor in maps),
         torch.arange(b, device=frames.device),
     )
 
@@ -134,8 +150,6 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     prior, prior_cells = model.prior.sequence(features[:, :-1])
     z = posterior.sample(_noise(posterior.mean.shape, generator))
     forced, cells = model.predict_sequence(features[:, :-1], z, actions)
-
-    critics = model.actor_critic
 
     def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, observed: bool = False) -> Rollout:
         n = len(times)
@@ -150,55 +164,46 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
             embeddings=None if flat_implied is flat_after else implied,
             rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
             continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, source, frames, times, skips, how, share, generator) if share else None,
+            drawn=_draw(model, source, frames, times, skips, share, generator) if share else None,
         )
 
-    times = torch.arange(1, t, device=frames.device)
-    open_loop = None
+    times = torch.arange(how.context, t, device=frames.device)
+    open_loop = judgement = None
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
-        starts = range(how.context - 1, t - steps, how.stride)
+        starts = range(last, t - steps, how.stride)
         states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
         open_loop = rollout(before, after, reached, how.draw_open_loop)
-        if critics:
-            taken = actions[:, reached - 1].flatten(0, 1)
-            values = critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2])
-            open_loop = replace(open_loop, values=values)
-    prospects = chosen = None
-    if critics:
-        known = features[:, 1:].detach().flatten(0, 1)
-        with torch.no_grad():
-            prospects = critics.prospects(known, noise=critics.noise(len(known), generator)).unflatten(1, (b, t - 1))
-        chosen = critics.prospects(known).unflatten(1, (b, t - 1))
+        if model.actor_critic:
+            judgement = _judge(model.actor_critic, features, before, actions, reached, generator)
     return Outputs(
         features=features,
         embeddings=embeddings,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, :-1], features[:, 1:], times, how.draw_observed, observed=True),
-        forced=rollout(features[:, :-1], forced, times, how.draw_forced),
+        observed=rollout(features[:, last:-1], features[:, how.context :], times, how.draw_observed, observed=True),
+        forced=rollout(features[:, last:-1], forced[:, last:], times, how.draw_forced),
         open_loop=open_loop,
-        prospects=prospects,
-        chosen=chosen,
+        judgement=judgement,
     )
 
 
-def shifted(frames: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """Standardised frames (b, t, c, height, width), each row moved by up to `limit` pixels along both sides.
-
-    What comes into view is zero: the mean.
-    """
-    if limit == 0:
-        return frames
-    moved = torch.zeros_like(frames)
-    h, w = frames.shape[-2:]
-    offsets = torch.randint(-limit, limit + 1, (len(frames), 2), generator=generator, device=generator.device)
-    for row, (down, right) in enumerate(offsets.tolist()):
-        to = (..., slice(max(0, down), h + min(0, down)), slice(max(0, right), w + min(0, right)))
-        seen = (..., slice(max(0, -down), h - max(0, down)), slice(max(0, -right), w - max(0, right)))
-        moved[row][to] = frames[row][seen]
-    return moved
+def _judge(
+    critics: ActorCritic, features: Tensor, before: Tensor, actions: Tensor, reached: Tensor, generator: torch.Generator
+) -> Judgement:
+    """`before` (b, n, ...) are the open-loop rollouts' features, `reached` (n,) the frames that they lead to."""
+    b, transitions = actions.shape[:2]
+    taken = actions[:, reached - 1].flatten(0, 1)
+    known = features[:, 1:].detach().flatten(0, 1)
+    with torch.no_grad():
+        prospects = critics.prospects(known, noise=critics.noise(len(known), generator))
+    return Judgement(
+        times=reached,
+        values=critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2]),
+        prospects=prospects.unflatten(1, (b, transitions)),
+        chosen=critics.prospects(known).unflatten(1, (b, transitions)),
+    )
 
 
 def _imagine(
@@ -232,12 +237,9 @@ def _draw(
     seen: Tensor,
     times: Tensor,
     skips: Skips,
-    how: Unrolling,
     share: float,
     generator: torch.Generator,
 ) -> Drawn:
-    after = times >= how.context  # the context's own frames could be copied from the skips
-    embeddings, times = embeddings[:, after], times[after]
     b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
