@@ -8,19 +8,31 @@ through time, and each open-loop rollout goes alone. In float32 both give the sa
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from worldmodel.actor_critic import ActorCritic
+from worldmodel.augmentation import shifted
 from worldmodel.gaussian import Gaussian
 from worldmodel.losses import elbo
+from worldmodel.recurrent import Cells
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.trainer import FOLLOWING, TrainConfig, freeze_statistics
-from worldmodel.unroll import Drawn, Outputs, Rollout, Unrolling, shifted
+from worldmodel.unroll import Drawn, Judgement, Outputs, Rollout, Unrolling
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Transitions of all windows, one after another: the features (b, ...) before and after, and the frame reached."""
+
+    before: list[Tensor]
+    after: list[Tensor]
+    times: list[int]
 
 
 def plain_updates(model: SVG, config: TrainConfig, replay: Replay, *, seed: int) -> Iterator[None]:
@@ -41,30 +53,26 @@ def plain_updates(model: SVG, config: TrainConfig, replay: Replay, *, seed: int)
 
 
 def plain_loss(model: SVG, batch: Batch, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """The loss of a batch; consumes the generator as `worldmodel.unroll.unroll` does."""
+    """What `Objective` gives; consumes the generator as it does."""
     outputs = plain_outputs(model, batch.frames.contiguous(), batch.actions, config.unrolling, generator)
     loss, _ = elbo(outputs, batch, model.statistics, config.weights)
-    if model.actor_critic is None:
+    if outputs.judgement is None:
         return loss
-    critic, policy, _ = temporal_difference(outputs, batch, model.statistics.reward_std, model.discount)
+    critic, policy, _ = temporal_difference(outputs.judgement, batch, model.statistics.reward_std, model.discount)
     return loss + config.weights.value * critic + policy
 
 
 def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
-    """Windows (b, t, c, height, width) uint8 and their actions (b, t-1, a) to what the loss needs."""
+    """What `unroll` gives for the same arguments."""
     b, t = frames.shape[:2]
     frames = shifted(model.statistics.standardise(frames), how.shift, generator)
-    steps = min(how.open_loop, t - how.context)
-    starts = range(how.context - 1, t - steps, how.stride) if steps else range(0)
-    noise = torch.randn(b, t - 1, *model.noise_shape, generator=generator)
-    own_noise = [torch.randn(len(starts), b, *model.noise_shape, generator=generator) for _ in range(steps)]
-
     encoded = [model.encode_standardised(frame.contiguous()) for frame in frames.unbind(1)]
     embeddings = [embedding for embedding, _ in encoded]
     skips = encoded[how.context - 1][1]
 
+    noise = torch.randn(b, t - 1, *model.noise_shape, generator=generator)
     features = [model.first_feature(embeddings[0])]
-    posteriors, priors, forced = [], [], []
+    posteriors, priors, predictions = [], [], []
     posterior_cells = model.posterior.initial(features[0])
     prior_cells = [model.prior.initial(features[0])]
     cells = [model.frame_predictor.initial(features[0])]
@@ -75,67 +83,89 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
         predicted, after = model.predict(features[i], posterior.sample(noise[:, i]), actions[:, i], cells[i])
         posteriors.append(posterior)
         priors.append(prior)
-        forced.append(predicted)
+        predictions.append(predicted)
         prior_cells.append(prior_after)
         cells.append(after)
 
-    own_before, own_after, own_times = [], [], []
-    for row, start in enumerate(starts):
-        feature, own_cells, own_prior_cells = features[start], cells[start], prior_cells[start]
-        for step in range(steps):
-            z, own_prior_cells = model.prior(feature, own_prior_cells)
-            own_before.append(feature)
-            feature, own_cells = model.predict(
-                feature, z.sample(own_noise[step][row]), actions[:, start + step], own_cells
-            )
-            own_after.append(feature)
-            own_times.append(start + step + 1)
-
-    def rollout(
-        before: list[Tensor], after: list[Tensor], times: list[int], share: float, *, observed: bool = False
-    ) -> Rollout:
+    def rollout(steps: Steps, share: float, *, observed: bool = False) -> Rollout:
         rewards, continues = [], []
-        for one, other, time in zip(before, after, times, strict=True):
-            rewards.append(model.reward(one, actions[:, time - 1], other))
-            continues.append(model.continuation(one, actions[:, time - 1], other))
-        implied = [model.features.embedding(feature) for feature in after]
-        sources = [embeddings[time] for time in times] if observed else implied
+        for before, after, time in zip(steps.before, steps.after, steps.times, strict=True):
+            rewards.append(model.reward(before, actions[:, time - 1], after))
+            continues.append(model.continuation(before, actions[:, time - 1], after))
+        implied = [model.features.embedding(feature) for feature in steps.after]
+        shown = [embeddings[time] for time in steps.times] if observed else implied
         return Rollout(
-            times=torch.tensor(times),
-            features=torch.stack(after, 1),
-            embeddings=None if implied[0] is after[0] else torch.stack(implied, 1),
+            times=torch.tensor(steps.times),
+            features=torch.stack(steps.after, 1),
+            embeddings=None if implied[0] is steps.after[0] else torch.stack(implied, 1),
             rewards=torch.stack(rewards, 1),
             continues=torch.stack(continues, 1),
-            drawn=_draw(model, sources, frames, times, skips, how.context, share, generator) if share else None,
+            drawn=_draw(model, shown, frames, steps.times, skips, share, generator) if share else None,
         )
 
-    open_loop = rollout(own_before, own_after, own_times, how.draw_open_loop) if steps else None
-    prospects = chosen = None
-    critics = model.actor_critic
-    if critics is not None and open_loop is not None:
-        values = [
-            critics.values(feature.detach(), actions[:, time - 1])
-            for feature, time in zip(own_before, own_times, strict=True)
-        ]
-        open_loop = replace(open_loop, values=torch.stack(values, 2))
-        known = [feature.detach() for feature in features[1:]]
-        smoothing = critics.noise(b * (t - 1), generator).unflatten(0, (b, t - 1)).unbind(1)
-        with torch.no_grad():
-            each = [critics.prospects(feature, noise=noise) for feature, noise in zip(known, smoothing, strict=True)]
-        prospects = torch.stack(each, 2)
-        chosen = torch.stack([critics.prospects(feature) for feature in known], 2)
-
-    times = list(range(1, t))
+    open_loop = judgement = None
+    if how.open_loop:
+        imagined = _imagine(model, features, cells, prior_cells, actions, how, generator)
+        open_loop = rollout(imagined, how.draw_open_loop)
+        if model.actor_critic is not None:
+            judgement = _judge(model.actor_critic, features, imagined, actions, generator)
+    known, times = features[how.context - 1 : -1], list(range(how.context, t))
     return Outputs(
         features=torch.stack(features, 1),
         embeddings=torch.stack(embeddings, 1),
         posterior=_stacked(posteriors),
         prior=_stacked(priors),
+        observed=rollout(Steps(known, features[how.context :], times), how.draw_observed, observed=True),
+        forced=rollout(Steps(known, predictions[how.context - 1 :], times), how.draw_forced),
         open_loop=open_loop,
-        prospects=prospects,
-        chosen=chosen,
-        observed=rollout(features[:-1], features[1:], times, how.draw_observed, observed=True),
-        forced=rollout(features[:-1], forced, times, how.draw_forced),
+        judgement=judgement,
+    )
+
+
+def _imagine(
+    model: SVG,
+    features: Sequence[Tensor],
+    cells: Sequence[Cells],
+    prior_cells: Sequence[Cells],
+    actions: Tensor,
+    how: Unrolling,
+    generator: torch.Generator,
+) -> Steps:
+    """Open-loop rollouts, each from a true frame's feature and the cells after it."""
+    b, t = len(actions), len(features)
+    length = min(how.open_loop, t - how.context)
+    starts = range(how.context - 1, t - length, how.stride)
+    noise = [torch.randn(len(starts), b, *model.noise_shape, generator=generator) for _ in range(length)]
+    steps = Steps([], [], [])
+    for row, start in enumerate(starts):
+        feature, own_cells, own_prior_cells = features[start], cells[start], prior_cells[start]
+        for step in range(length):
+            z, own_prior_cells = model.prior(feature, own_prior_cells)
+            steps.before.append(feature)
+            feature, own_cells = model.predict(feature, z.sample(noise[step][row]), actions[:, start + step], own_cells)
+            steps.after.append(feature)
+            steps.times.append(start + step + 1)
+    return steps
+
+
+def _judge(
+    critics: ActorCritic, features: Sequence[Tensor], imagined: Steps, actions: Tensor, generator: torch.Generator
+) -> Judgement:
+    """Of the actions of imagined steps, and of the policy at every true frame but the first."""
+    b, transitions = actions.shape[:2]
+    values = [
+        critics.values(feature.detach(), actions[:, time - 1])
+        for feature, time in zip(imagined.before, imagined.times, strict=True)
+    ]
+    noise = critics.noise(b * transitions, generator).unflatten(0, (b, transitions)).unbind(1)
+    known = [feature.detach() for feature in features[1:]]
+    with torch.no_grad():
+        prospects = [critics.prospects(feature, noise=own) for feature, own in zip(known, noise, strict=True)]
+    return Judgement(
+        times=torch.tensor(imagined.times),
+        values=torch.stack(values, 2),
+        prospects=torch.stack(prospects, 2),
+        chosen=torch.stack([critics.prospects(feature) for feature in known], 2),
     )
 
 
@@ -145,7 +175,6 @@ def _draw(
     seen: Tensor,
     times: Sequence[int],
     skips: tuple[Tensor, ...],
-    context: int,
     share: float,
     generator: torch.Generator,
 ) -> Drawn:
@@ -154,17 +183,15 @@ def _draw(
     So many has a loop over time, too. Calls of a size that chance decides would cost torch's convolutions a
     preparation each.
     """
-    later = [(embedding, time) for embedding, time in zip(embeddings, times, strict=True) if time >= context]
-    b, n = len(seen), len(later)
+    b, n = len(seen), len(times)
     chosen = torch.randperm(b * n, generator=generator)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
-    reached = torch.tensor([time for _, time in later])[columns]
-    frames, targets = [], []
+    reached = torch.tensor(times)[columns]
+    frames = []
     for some in torch.arange(len(chosen)).split(b):
-        shown = torch.stack([later[column][0][row] for row, column in zip(rows[some], columns[some], strict=True)])
+        shown = torch.stack([embeddings[column][row] for row, column in zip(rows[some], columns[some], strict=True)])
         frames.append(model.decoder(shown, tuple(skip[rows[some]] for skip in skips)))
-        targets.append(seen[rows[some], reached[some]])
-    return Drawn(torch.cat(frames), torch.cat(targets), rows, reached)
+    return Drawn(frames=torch.cat(frames), targets=seen[rows, reached], rows=rows, times=reached)
 
 
 def _stacked(gaussians: Sequence[Gaussian]) -> Gaussian:

@@ -100,6 +100,18 @@ def test_the_plain_path_goes_frame_by_frame_as_torch_lays_them_out(tmp_path: Pat
     assert all(x.is_contiguous() and x.dtype == torch.float32 for inputs in seen.values() for x in inputs)
 
 
+def test_the_plain_path_asks_the_critics_a_frame_at_a_time(tmp_path: Path) -> None:
+    config, model = train_config("control"), new_model(model_config("control"), SPEC)
+    critics = model.actor_critic
+    assert critics is not None
+    seen: dict[str, list[int]] = {"fast": [], "slow": []}
+    for name, module in (("fast", critics.critics[0]), ("slow", critics.targets[0])):
+        module.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(len(inputs[0])))
+    plain_loss(model, sample(tmp_path, config), config, torch.Generator())
+    # Windows of 7 frames with 2 of context: 5 open-loop steps, and 6 frames to say the policy's prospects at, twice.
+    assert seen == {"fast": [3] * 5, "slow": [3] * 12}
+
+
 def test_a_plain_update_learns(tmp_path: Path) -> None:
     config, model = train_config("control"), new_model(model_config("control"), SPEC)
     write_episodes(tmp_path, 2, length=12, spec=SPEC)
