@@ -12,9 +12,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
 from benchmarks import imagining, memory, peak, planning, training
 from benchmarks.measured import Measured
@@ -30,6 +32,7 @@ from worldmodel.trainer import TrainConfig
 
 RESULTS = ROOT / "benchmarks" / "results.json"
 HORIZONS, CANDIDATES, CAPACITIES = (4, 8, 12, 16), (64, 128, 256, 512, 1024), (0.25, 0.5, 1.0)
+FURTHER = {"gflops": "GFLOP/s", "training": "with gradients", "baseline_fast": "of fast rendering"}  # in the table
 
 # One measurement of the machine serves all the shares of a run.
 convolutions, products = cache(peak.conv), cache(peak.matmul)
@@ -96,12 +99,14 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A line a row."""
+    """A line a row, and at its end what else it has of `FURTHER`."""
     lines = [f"{'':<26}{'value':>12}{'baseline':>12}  {'unit':<12}{'ratio':>9}{'of peak':>9}"]
     for row in rows:
         share = f"{row['peak_share']:.0%}" if "peak_share" in row else ""
         value, baseline, ratio = (f"{row[key]:,.4g}" for key in ("value", "baseline", "ratio"))
-        lines.append(f"{row['name']:<26}{value:>12}{baseline:>12}  {row['unit']:<12}{ratio:>9}{share:>9}")
+        further = ", ".join(f"{row[key]:,.4g} {name}" for key, name in FURTHER.items() if key in row)
+        line = f"{row['name']:<26}{value:>12}{baseline:>12}  {row['unit']:<12}{ratio:>9}{share:>9}  {further}"
+        lines.append(line.rstrip())
     return "\n".join(lines)
 
 
@@ -111,8 +116,8 @@ def train(name: str, *, batch: int | None = None, **changes: float) -> Measured:
 
 
 def plan(**changes: int) -> Measured:
-    """The control model's planning, with another search than `configs/planner/cem.yaml` where `changes` say so."""
-    return planning.against_float32(model("control"), settings("planner", "cem", **changes), peak=products().value)
+    """The control model's planning, with another search than `agents.cem_plan`'s where `changes` say so."""
+    return planning.against_float32(model("control"), search(**changes), peak=products().value)
 
 
 def imagine(*, draw: bool) -> Measured:
@@ -121,8 +126,8 @@ def imagine(*, draw: bool) -> Measured:
 
 
 def cost_of_search(key: str, value: int, least: int) -> Measured:
-    """Of one setting of the search, all else as in `configs/planner/cem.yaml`."""
-    searches = [settings("planner", "cem", **{key: each}) for each in (value, least)]
+    """Of one setting of the search, all else as in ``plan.default``."""
+    searches = [search(**{key: each}) for each in (value, least)]
     return planning.against_smaller(model("control"), *searches)
 
 
@@ -136,6 +141,13 @@ def cost_of_capacity(key: str, value: float) -> Measured:
 def model(name: str, **changes: float) -> ModelConfig:
     """A named model, some of its numbers changed."""
     return ModelConfig.from_mapping(settings("model", name, **changes))
+
+
+def search(**changes: int) -> dict[str, Any]:
+    """The planner of `configs/cem_plan.yaml`, some of its numbers changed."""
+    with initialize_config_module("configs", version_base="1.3"):
+        planner = OmegaConf.to_container(compose("cem_plan").planner, resolve=True)
+    return {**cast(dict[str, Any], planner), **changes}
 
 
 def fit(name: str, batch: int | None) -> TrainConfig:

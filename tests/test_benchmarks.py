@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,6 +170,27 @@ def test_rows_are_chosen_by_their_beginnings() -> None:
         run.chosen("plan,trian", names)
 
 
+def test_plans_are_those_of_the_main_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    planners: list[dict[str, Any]] = []
+
+    def measured(_: ModelConfig, *searches: dict[str, Any], **__: float) -> Measured:
+        planners.extend(searches)
+        return duration(1.0, 1.0)
+
+    monkeypatch.setattr(planning, "against_float32", measured)
+    monkeypatch.setattr(planning, "against_smaller", measured)
+    monkeypatch.setattr(run, "products", lambda: rate(1.0, 1.0, "GFLOP/s"))
+    for name in ("plan.default", "plan.1000x12x10", "cost.horizon.8", "cost.candidates.1024"):
+        run.ROWS[name]()
+    default = {"kind": "cem", "horizon": 5, "candidates": 128, "iterations": 4, "elites": 13}
+    assert planners == [
+        default,
+        {"kind": "cem", "horizon": 12, "candidates": 1000, "iterations": 10, "elites": 100},
+        *({**default, "horizon": horizon} for horizon in (8, 4)),
+        *({**default, "candidates": candidates} for candidates in (1024, 64)),
+    ]
+
+
 def test_an_unknown_name_ends_the_command_with_one_error() -> None:
     command = [sys.executable, "-W", "error", "-m", "benchmarks.run", "--only", "trian"]
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -211,9 +233,11 @@ def test_what_a_row_says(tmp_path: Path) -> None:
         *("commit", "dirty", "machine", "torch", "threads", "precision")
     }
     assert row["threads"] == torch.get_num_threads() and row["torch"] == torch.__version__
-    lines = run.table([row, {**row, "peak_share": 0.61}]).splitlines()
-    assert lines[1].split() == ["a", "0.5", "2", "s", "4"]
-    assert lines[2].split() == ["a", "0.5", "2", "s", "4", "61%"]
+    further = {"peak_share": 0.61, "baseline_fast": 7.0}
+    first, second = run.table([{key: row[key] for key in row if key != "gflops"}, {**row, **further}]).splitlines()[1:]
+    assert first.split() == ["a", "0.5", "2", "s", "4"]
+    assert second.split()[:6] == ["a", "0.5", "2", "s", "4", "61%"]
+    assert second.endswith("61%  3 GFLOP/s, 7 of fast rendering")
 
 
 def test_the_picture_shows_what_there_is(tmp_path: Path) -> None:
@@ -266,6 +290,21 @@ def test_planning_is_measured() -> None:
     assert found.extra["peak_share"] == found.extra["gflops"] / 50.0 > 0
     smaller = planning.against_smaller(model_config("control"), SEARCH, {**SEARCH, "horizon": 1}, spec=SPEC, budget=0.0)
     assert min(smaller.value, smaller.baseline) > 0
+
+
+def test_a_timed_decision_asks_the_policy_and_the_critics(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = new_model(model_config("control"), SPEC)
+    critics = model.actor_critic
+    assert critics is not None
+    imagined: list[int] = []
+    valued: list[int] = []
+    model.prior.register_forward_pre_hook(lambda _, inputs: imagined.append(len(inputs[0])))
+    critics.targets[0].register_forward_pre_hook(lambda _, inputs: valued.append(len(inputs[0])))
+    monkeypatch.setattr(planning, "new_model", lambda *_: model)
+    planning.decision(model.config, SEARCH, SPEC, nullcontext)()
+    # Two steps of 32 proposals; with 6 candidates, two iterations of two steps; and the frame that comes.
+    assert imagined == [32] * 2 + [38] * 4 + [1]
+    assert valued == [38] * 2
 
 
 @pytest.mark.usefixtures("gl")
