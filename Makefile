@@ -17,7 +17,7 @@ CPU_INDEX   := https://download.pytorch.org/whl/cpu
 TEST        := $(PYTHON) -m pytest --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check demo doctor clean
+.PHONY: help setup test check demo doctor bench clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ demo: setup  ## learn a model and plan in it, in minutes
 
 doctor: setup  ## say what this machine gives, and whether the main job can run on it
 	$(PYTHON) -m agents.doctor
+
+bench: setup  ## measure speed and memory against baselines; ONLY=train,plan.default measures some rows anew
+	$(PYTHON) -m benchmarks.run $(if $(ONLY),--only "$(ONLY)")
 
 clean:  ## remove .venv, caches and build products; keeps runs/
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

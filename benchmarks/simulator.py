@@ -1,4 +1,4 @@
-"""Simulator steps that planning takes, against dm_control's own: ``python benchmarks/simulator.py``.
+"""Simulator steps that planning takes, against dm_control's own: ``python -m benchmarks.simulator``.
 
 Prints microseconds a simulator step for `PixelEnv.advance`, which draws nothing and makes no observation, and for
 dm_control's `Environment.step`, interleaved, and their ratio; and what putting a snapshot back costs.
@@ -6,11 +6,9 @@ dm_control's `Environment.step`, interleaved, and their ratio; and what putting 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import numpy as np
 
+from benchmarks.measured import seconds
 from envs import make_env
 from envs.rendering import choose_gl
 
@@ -57,13 +55,6 @@ def measure(domain: str, task: str, repeat: int) -> tuple[float, float, float]:
     best = rounds.min(0) / DECISIONS * 1e6
     env.close()
     return best[0] / repeat, best[1] / repeat, best[2]
-
-
-def seconds(run: Callable[[], None]) -> float:
-    """Of one run."""
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

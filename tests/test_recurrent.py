@@ -130,6 +130,21 @@ def test_a_sequence_is_its_steps(layer: Layer, space: Space) -> None:
     torch.testing.assert_close(flat(moments[5]), flat(cells))
 
 
+@KINDS
+def test_a_sequence_s_gradient_is_that_of_its_steps(layer: Layer, space: Space) -> None:
+    lstm, x = alive(LSTM(layer, 4, 2)), randn(2, 5, 4, *space).requires_grad_()
+    direction = randn(2, 5, 4, *space, seed=1)
+    stepped, cells = [], lstm.initial(x[:, 0])
+    for step in x.unbind(1):
+        y, cells = lstm(step, cells)
+        stepped.append(y)
+    found, expected = (
+        torch.autograd.grad(outputs, [x, *lstm.parameters()], direction)
+        for outputs in (lstm.sequence(x)[0], torch.stack(stepped, 1))
+    )
+    torch.testing.assert_close(found, expected)
+
+
 @MEMORIES
 @KINDS
 def test_a_predictor_s_sequence_is_its_steps(memory: type[Recurrent | Feedforward], layer: Layer, space: Space) -> None:
@@ -223,16 +238,18 @@ def test_what_comes_out_is_float32_under_autocast(
     assert rounded == bool(space)  # autocast was on; it leaves vectors alone
 
 
-def test_gates_open_in_float32_under_autocast() -> None:
+@KINDS
+def test_gates_open_in_float32_under_autocast(layer: Layer, space: Space) -> None:
     """Products that bfloat16 represents exactly: nothing is lost before the activations, nor in them."""
-    lstm, x = LSTM(dense, 2, 1), torch.ones(1, 2)
+    lstm, x = LSTM(layer, 2, 1), torch.ones(1, 2, *space)
     (gates,) = lstm.gates
     nn.init.constant_(gates.weight, 0.25)
     nn.init.zeros_(gates.bias)
     exact, _ = lstm(x, lstm.initial(x))
     with torch.autocast("cpu", torch.bfloat16):
         low, _ = lstm(x, lstm.initial(x))
-    torch.testing.assert_close(low, exact)
+        first, _ = lstm.sequence(x[:, None])
+    torch.testing.assert_close([low, first[:, 0]], [exact, exact])
 
 
 def test_over_time_keeps_batch_and_time_apart() -> None:

@@ -9,10 +9,12 @@ stay in float32, and so do vectors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from worldmodel.gaussian import Gaussian
 from worldmodel.hardware import without_autocast
@@ -77,24 +79,47 @@ class LSTM(nn.Module):
         """One step: x (b, hidden, ...) and cells to the top layer's output (b, hidden, ...) and new cells."""
         after = []
         for gates, (hidden, cell) in zip(self.gates, cells, strict=True):
-            i, f, g, o = gates(torch.cat([x, hidden.to(x.dtype)], 1)).float().chunk(4, 1)
-            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
-            x = hidden = o.sigmoid() * cell.tanh()
-            after.append((hidden, cell))
+            x, cell = _step(gates(torch.cat([x, hidden.to(x.dtype)], 1)).float(), cell)
+            after.append((x, cell))
         return x, tuple(after)
 
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
-        """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments."""
-        cells = [self.initial(x[:, 0])]
-        outputs = []
-        for step in x.unbind(1):
-            y, after = self(step, cells[-1])
-            outputs.append(y)
-            cells.append(after)
-        return torch.stack(outputs, 1), cells
+        """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments.
+
+        A layer after the other, so that the half of its gates that sees `x` is one product for all steps: with few
+        rows a product by a large kernel costs little less than with many. The other half is the loop.
+        """
+        layers = []
+        for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
+            of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
+            bias = gates.get_parameter("bias")
+            seen = over_time(partial(_with_kernel, gates, of_x, bias), x)
+            # A dense copy, in the precision of the products, once and not at each step.
+            of_hidden, no_bias = of_hidden.to(seen.dtype, copy=True), torch.zeros_like(bias, dtype=seen.dtype)
+            first, *others = seen.float().unbind(1)
+            moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
+            for step in others:
+                hidden, cell = moments[-1]
+                moments.append(_step(step + _with_kernel(gates, of_hidden, no_bias, hidden).float(), cell))
+            x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
+            layers.append(moments)
+        return x, list(zip(*layers, strict=True))
 
 
-def over_time(module: nn.Module, x: Tensor) -> Tensor:
+def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Gates (b, 4 hidden, ...) before their activations, and the cell, to the new hidden state and cell."""
+    i, f, g, o = gates.chunk(4, 1)
+    cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
+
+
+def _with_kernel(layer: nn.Module, kernel: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """What the layer would give for x if this were its kernel, of some of its inputs, and its bias."""
+    y: Tensor = functional_call(layer, {"weight": kernel, "bias": bias}, (x,))
+    return y
+
+
+def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A module of single steps over (b, t, ...) in one call."""
     b, t = x.shape[:2]
     y = module(x.flatten(0, 1))

@@ -1,0 +1,75 @@
+"""Seconds an action of planning in a model: a plan, and filtering the frame that its first action led to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from agents.planners import make_planner
+from agents.planning import PlanningAgent
+from benchmarks.measured import Measured, duration, fastest
+from benchmarks.peak import GIGA
+from benchmarks.workload import CARTPOLE, new_model
+from worldmodel.config import ModelConfig
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import channels_last
+from worldmodel.trainer import make_fabric
+
+
+def against_float32(
+    model_config: ModelConfig,
+    planner: Mapping[str, Any],
+    *,
+    peak: float,
+    spec: EnvSpec = CARTPOLE,
+    budget: float = 15.0,
+) -> Measured:
+    """`PlanningAgent` in the precision that commands take here against the same in float32.
+
+    Extra: ``gflops``, what its products and convolutions come to in a second, and ``peak_share``, that as a share of
+    `peak` (GFLOP/s).
+    """
+    decide = decision(model_config, planner, spec, make_fabric("cpu", 1, "auto").autocast)
+    with FlopCounterMode(display=False) as counter:
+        decide()
+    value, baseline = fastest(decide, decision(model_config, planner, spec, nullcontext), budget=budget)
+    gflops = counter.get_total_flops() / GIGA / value
+    return duration(value, baseline, gflops=gflops, peak_share=gflops / peak)
+
+
+def against_smaller(
+    model_config: ModelConfig,
+    planner: Mapping[str, Any],
+    smaller: Mapping[str, Any],
+    *,
+    spec: EnvSpec = CARTPOLE,
+    budget: float = 3.0,
+) -> Measured:
+    """A search against a smaller one, both in the precision that commands take here."""
+    autocast = make_fabric("cpu", 1, "auto").autocast
+    runs = [decision(model_config, each, spec, autocast) for each in (planner, smaller)]
+    return duration(*fastest(*runs, budget=budget))
+
+
+def decision(
+    model_config: ModelConfig,
+    planner: Mapping[str, Any],
+    spec: EnvSpec,
+    precision: Callable[[], AbstractContextManager[Any]],
+) -> Callable[[], None]:
+    """One decision of an episode that goes on from call to call."""
+    frame = np.random.default_rng(0).integers(0, 256, (*spec.frame_size, 3), dtype=np.uint8)
+    generator = torch.Generator().manual_seed(0)
+    agent = PlanningAgent(channels_last(new_model(model_config, spec)).eval(), make_planner(planner, spec))
+    agent.reset(frame)
+
+    def decide() -> None:
+        with precision():
+            agent.observe(agent.act(generator), frame, generator)
+
+    return decide

@@ -1,0 +1,73 @@
+"""Frames a second of whole training updates: a batch read from disk, loss, gradient, Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measured import Measured, fastest, rate
+from benchmarks.peak import GIGA
+from benchmarks.plain import plain_updates
+from benchmarks.workload import CARTPOLE, new_model, write_episodes
+from worldmodel.config import ModelConfig
+from worldmodel.replay import Replay
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
+from worldmodel.trainer import TrainConfig, Trainer, make_fabric
+
+ENDLESS = 10**9
+
+
+def against_plain(
+    model_config: ModelConfig, config: TrainConfig, *, peak: float, spec: EnvSpec = CARTPOLE, budget: float = 15.0
+) -> Measured:
+    """`Trainer.fit` against `plain_updates`, the same model in float32 without batches over time.
+
+    Extra: ``gflops``, what the update's products and convolutions come to in a second, and ``peak_share``, that as a
+    share of `peak` (GFLOP/s).
+    """
+    model = new_model(model_config, spec)
+    with episodes(config, spec) as replay:
+        plain = plain_updates(deepcopy(model), config, replay, seed=0)
+        ours = updates(model, config, replay)
+        with FlopCounterMode(display=False) as counter:
+            next(ours)
+        times = fastest(partial(next, ours), partial(next, plain), budget=budget)
+    gflops = counter.get_total_flops() / GIGA / times[0]
+    value, baseline = (config.batch * config.window / time for time in times)
+    return rate(value, baseline, "frames/s", gflops=gflops, peak_share=gflops / peak)
+
+
+def against_smaller(
+    model_config: ModelConfig,
+    smaller: ModelConfig,
+    config: TrainConfig,
+    *,
+    spec: EnvSpec = CARTPOLE,
+    budget: float = 5.0,
+) -> Measured:
+    """`Trainer.fit` of a model against that of a smaller one."""
+    with episodes(config, spec) as replay:
+        runs = [updates(new_model(each, spec), config, replay) for each in (model_config, smaller)]
+        times = fastest(*(partial(next, run) for run in runs), budget=budget)
+    value, baseline = (config.batch * config.window / time for time in times)
+    return rate(value, baseline, "frames/s")
+
+
+def updates(model: SVG, config: TrainConfig, replay: Replay) -> Iterator[dict[str, float]]:
+    """Updates without end, in the precision that commands take here."""
+    return Trainer(model, config, make_fabric("cpu", 1, "auto")).fit(replay, ENDLESS, seed=0)
+
+
+@contextmanager
+def episodes(config: TrainConfig, spec: EnvSpec) -> Iterator[Replay]:
+    """A few of them, on disk while they are needed."""
+    with TemporaryDirectory() as folder:
+        write_episodes(Path(folder), 4, length=4 * config.window, spec=spec)
+        yield Replay(Path(folder))
