@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.actor_critic import ActorCritic
-from worldmodel.augmentation import shifted
+from worldmodel.augmentation import shift
 from worldmodel.gaussian import Gaussian
 from worldmodel.losses import elbo
 from worldmodel.recurrent import Cells
@@ -58,14 +58,15 @@ def plain_loss(model: SVG, batch: Batch, config: TrainConfig, generator: torch.G
     loss, _ = elbo(outputs, batch, model.statistics, config.weights)
     if outputs.judgement is None:
         return loss
-    critic, policy, _ = temporal_difference(outputs.judgement, batch, model.statistics.reward_std, model.discount)
+    critic, policy, _ = temporal_difference(outputs.judgement, batch, model.value_unit, model.discount)
     return loss + config.weights.value * critic + policy
 
 
 def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
     """What `unroll` gives for the same arguments."""
     b, t = frames.shape[:2]
-    frames = shifted(model.statistics.standardise(frames), how.shift, generator)
+    frames = model.statistics.standardise(frames)
+    shift(frames, how.shift, generator)
     encoded = [model.encode_standardised(frame.contiguous()) for frame in frames.unbind(1)]
     embeddings = [embedding for embedding, _ in encoded]
     skips = encoded[how.context - 1][1]
