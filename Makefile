@@ -34,8 +34,10 @@ check: setup  ## all that a change must pass: format, lint, types, imports, test
 	$(PYTHON) $(VENV)/bin/lint-imports
 	$(TEST)
 
-demo: setup  ## learn a model and plan in it, in minutes
-	$(PYTHON) -m agents.cem_plan --config-name demo
+demo: RUN := runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+demo: setup  ## learn a model and plan in it, in minutes, and film that beside a pretrained model's planner
+	$(PYTHON) -m agents.cem_plan --config-name demo run=$(RUN)
+	$(PYTHON) -m agents.film checkpoint=pretrained/cartpole env=cartpole beside=$(RUN) optional=true run=$(RUN)/film
 
 doctor: setup  ## say what this machine gives, and whether the main job can run on it
 	$(PYTHON) -m agents.doctor

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.build import build
-from worldmodel.checkpoint import Contexts, numbered, write_checkpoint
+from worldmodel.checkpoint import Contexts, numbered, read_checkpoint, resolve, write_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
@@ -96,6 +96,18 @@ def test_a_run_folder_means_its_newest_checkpoint(tmp_path: Path) -> None:
     assert all(torch.equal(weights[name], weight) for name, weight in expected.items())
     weights = from_pretrained(tmp_path / "checkpoints" / "000009").state_dict()
     assert all(torch.equal(weights[name], weight) for name, weight in older.items())
+
+
+def test_a_runs_model_is_given_away_without_what_only_training_needs(tmp_path: Path) -> None:
+    """As the README does it."""
+    run, given = numbered(tmp_path / "checkpoints", 7), tmp_path / "given"
+    save_pretrained(run, trained(), contexts(), trainer={"updates": 3})
+    newest = resolve(tmp_path)
+    save_pretrained(given, from_pretrained(newest), read_checkpoint(newest).contexts)
+    names = {path.name for path in run.iterdir()} - {"trainer.pt"}
+    assert {path.name for path in given.iterdir()} == names and "manifest.json" in names
+    for name in names - {"manifest.json"}:
+        assert (given / name).read_bytes() == (run / name).read_bytes()
 
 
 @pytest.mark.parametrize(

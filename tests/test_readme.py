@@ -18,6 +18,7 @@ README = (ROOT / "README.md").read_text()
 CONFIGS = {
     "agents.cem_plan": "cem_plan",
     "agents.collect": "collect",
+    "agents.film": "film",
     "agents.ladder": "ladder",
     "agents.minari_export": "minari_export",
     "agents.minari_import": "minari_import",
