@@ -169,3 +169,17 @@ def test_a_model_fits_its_own_environment_only() -> None:
     assert not any(name in differing for name in ("action_repeat", "frame_size", "task", "time_limit"))
     with pytest.raises(CheckpointError, match=r"environment: frame_size \[16, 16\] \(model\) against \[16, 32\] \(env"):
         check_fits(SPEC, replace(SPEC, frame_size=(16, 32)), "runs/a")
+
+
+@torch.inference_mode()
+def test_the_model_that_comes_with_the_project_imagines_in_a_few_megabytes() -> None:
+    folder = Path(__file__).parent.parent / "pretrained" / "cartpole"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 10_000_000
+    model = from_pretrained(folder)
+    assert (model.spec.env, model.spec.task, model.spec.frame_size) == ("cartpole", "swingup", (64, 64))
+    contexts = read_checkpoint(folder).contexts
+    state = model.initial(contexts.frames, contexts.actions)
+    prediction = model.imagine(state, torch.zeros(len(state), 1))
+    assert prediction.reward.min() >= -0.5 and prediction.reward.max() <= 8.5  # at most 1 a simulator step
+    drawn, last = model.decode(prediction.state), contexts.frames[:, -1] / 255
+    assert (drawn - last).square().mean() < 0.01  # eight steps on, most of the picture is as it was
