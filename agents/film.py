@@ -11,13 +11,11 @@ from typing import Any, cast
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from agents.actor import Actor
 from agents.closing import FPS
-from agents.collecting import play_episode
+from agents.measuring import play
 from agents.policies import make_actor
 from agents.seeds import seed_of
 from envs import make_env
-from envs.pixels import PixelEnv
 from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
@@ -57,8 +55,7 @@ def main(config: DictConfig) -> None:
     try:
         records.write("header", 0, **provenance(settings))
         if player:
-            with fabric.autocast():
-                episode = play(*player, seed=seed_of(config.seed, "evaluate"))
+            episode = play(*player, "planner", seed_of(config.seed, "evaluate"), fabric)
             save_episode(episode, episode_path(run / "evaluation", 0))
             records.write(
                 "film",
@@ -82,11 +79,6 @@ def played(path: Path) -> Episode:
     if not file.exists():
         raise DataError(f"{file} does not exist: set beside= to an episode's file, or a run folder with an evaluation")
     return load_episode(file)
-
-
-def play(env: PixelEnv, actor: Actor, *, seed: int) -> Episode:
-    """An episode without exploration."""
-    return play_episode(env, actor, spec=env.env_spec, seed=seed, exploration=0.0, name="planner")
 
 
 def told(episode: Episode, place: str) -> Column:
