@@ -239,6 +239,16 @@ def test_settings_that_cannot_work_are_errors(changes: dict[str, Any], message: 
         TrainConfig.from_mapping({**asdict(CONFIG), **changes})
 
 
+def test_features_of_two_frames_are_not_predicted_from_one() -> None:
+    fabric = make_fabric("cpu", 1, "32-true")
+    first = replace(CONFIG, unrolling=replace(CONFIG.unrolling, context=1))
+    model = build(replace(MODEL, features="pair"), SPEC)
+    Trainer(build(replace(MODEL, features="frame"), SPEC), first, fabric)
+    Trainer(model, replace(CONFIG, unrolling=replace(CONFIG.unrolling, context=2)), fabric)
+    with pytest.raises(ConfigError, match=r"set train\.unrolling\.context >= 2 \(it is 1\), or model\.features=frame"):
+        Trainer(model, first, fabric)
+
+
 def test_settings_come_from_plain_values() -> None:
     assert TrainConfig.from_mapping(asdict(CONFIG)) == CONFIG
 

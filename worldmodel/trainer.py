@@ -113,7 +113,7 @@ class Trainer:
 
     Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
     one call to the next, so these are all that a resumed run needs.
-    Raises ConfigError for critics that would not learn.
+    Raises ConfigError for critics that would not learn, and for features of two frames predicted from one.
     """
 
     def __init__(self, model: SVG, config: TrainConfig, fabric: Fabric) -> None:
@@ -121,6 +121,11 @@ class Trainer:
             raise ConfigError(
                 f"the model has critics, which train.unrolling.open_loop={config.unrolling.open_loop} and "
                 f"train.weights.value={config.weights.value} leave untaught: set both > 0, or model.critics=0"
+            )
+        if model.config.features == "pair" and config.unrolling.context == 1:
+            raise ConfigError(
+                "a window's first frame lacks the one before it, which model.features=pair needs to know how things "
+                "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
         self.model = model
         self.config = config

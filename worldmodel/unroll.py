@@ -21,14 +21,12 @@ class Unrolling:
     """How far training looks.
 
     Attributes:
-        context: frames observed before anything is predicted; the skips come from the last of them. At least 2 for
-            features of two frames: a window's first frame lacks the one before it.
+        context: frames observed before anything is predicted; the skips come from the last of them.
         shift: most pixels by which a window is moved along each side; 0 where places in the picture must be exact.
         open_loop: steps imagined from the prior on the model's own features; 0 for the papers' teacher forcing alone.
         stride: an open-loop rollout starts at each stride-th frame from the last context frame on.
         draw_observed, draw_forced, draw_open_loop: shares in [0, 1] of each kind's frames that are drawn, chosen at
-            random. Drawing is most of the cost, and what is not drawn still learns from features and
-            rewards.
+            random. Drawing is most of the cost, and what is not drawn still learns from features and rewards.
     """
 
     context: int
