@@ -48,6 +48,7 @@ CONFIG = TrainConfig(
     window=6,
     learning_rate=1e-2,
     clip=10.0,
+    ema_decay=0,
     unrolling=Unrolling(context=2, open_loop=3, stride=2, draw_observed=0.5, draw_forced=0.5, draw_open_loop=0.5),
     weights=Weights("l2", beta=1e-3, observed=1, forced=1, open_loop=1, feature=1, reward=1, continuation=1),
 )
@@ -107,28 +108,58 @@ def test_fitting_learns_what_moves_and_what_it_earns(precision: str, tmp_path: P
     assert all(weight.dtype == torch.float32 for weight in fitted.model.parameters())
 
 
-def test_a_resumed_trainer_reaches_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ema_decay", [0, 0.5])
+def test_a_resumed_trainer_reaches_the_same_weights(ema_decay: float, tmp_path: Path) -> None:
     """Through a checkpoint, into a model and an optimiser that knew nothing."""
+    config = replace(CONFIG, ema_decay=ema_decay)
     data = replay(tmp_path / "episodes")
-    whole = trainer()
+    whole = trainer(config=config)
     for seed in (5, 6):
         list(whole.fit(data, 3, seed=seed))
 
-    half = trainer()
+    half = trainer(config=config)
     list(half.fit(data, 3, seed=5))
     folder = tmp_path / "checkpoint"
     contexts = data.contexts(2, 2, np.random.default_rng(0))
     save_pretrained(folder, half.model, contexts, trainer=half.state_dict())
-    resumed = Trainer(from_pretrained(folder), CONFIG, make_fabric("cpu", 1, "32-true"))
+    resumed = Trainer(from_pretrained(folder), config, make_fabric("cpu", 1, "32-true"))
     resumed.load_state_dict(read_checkpoint(folder).trainer())
     assert resumed.updates == 3 and same(half.model.state_dict(), resumed.model.state_dict())
     list(resumed.fit(data, 3, seed=6))
     assert resumed.updates == 6 and same(whole.model.state_dict(), resumed.model.state_dict())
 
-    forgetful = Trainer(from_pretrained(folder), CONFIG, make_fabric("cpu", 1, "32-true"))
+    forgetful = Trainer(from_pretrained(folder), config, make_fabric("cpu", 1, "32-true"))
     forgetful.updates = 3
     list(forgetful.fit(data, 3, seed=6))
     assert not same(whole.model.state_dict(), forgetful.model.state_dict())  # the optimiser's moments matter
+
+
+def test_the_model_is_the_average_of_what_is_fitted(tmp_path: Path) -> None:
+    """Two updates' plain mean, then what the decay says; and averaging changes nothing that is fitted."""
+    averaged, plain = trainer(config=replace(CONFIG, ema_decay=0.6)), trainer()
+    data = replay(tmp_path)
+    fits = [fitted.fit(data, 4, seed=0) for fitted in (averaged, plain)]
+    expected: dict[str, Tensor] = {}
+    for kept in (0, 1 / 2, 0.6, 0.6):
+        losses = [next(fit)["loss"] for fit in fits]
+        assert losses[0] == losses[1]
+        weights = copied(dict(plain.model.named_parameters()))
+        expected = {name: kept * expected.get(name, weight) + (1 - kept) * weight for name, weight in weights.items()}
+        for name, weight in averaged.model.named_parameters():
+            torch.testing.assert_close(weight, expected[name])
+    assert same(averaged.fitted.state_dict(), plain.model.state_dict())
+    assert not same(averaged.model.state_dict(), plain.model.state_dict())
+    assert same(dict(averaged.model.named_buffers()), dict(plain.model.named_buffers()))
+
+
+def test_averaging_can_begin_and_end_with_a_resumed_run(tmp_path: Path) -> None:
+    data, average = replay(tmp_path), replace(CONFIG, ema_decay=0.9)
+    for before, after in ((CONFIG, average), (average, CONFIG)):
+        first, second = trainer(config=before), trainer(seed=1, config=after)
+        list(first.fit(data, 2, seed=0))
+        second.model.load_state_dict(first.model.state_dict())
+        second.load_state_dict(first.state_dict())
+        assert same(first.model.state_dict(), second.fitted.state_dict())
 
 
 def test_the_seed_alone_decides_what_is_drawn(tmp_path: Path) -> None:

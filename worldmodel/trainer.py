@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections import defaultdict
@@ -14,6 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from worldmodel.errors import ConfigError, WorldModelError, check_whole
 from worldmodel.hardware import default_precision
@@ -37,6 +39,8 @@ class TrainConfig:
         window: frames a window.
         learning_rate: Adam's.
         clip: largest norm of the gradient.
+        ema_decay: in [0, 1): what an exponential moving average of the weights keeps at an update; the average is the
+            model that acts and is saved. 0: the weights themselves are, and none are held twice.
         unrolling, weights: what is predicted, and what each term counts.
     """
 
@@ -44,6 +48,7 @@ class TrainConfig:
     window: int
     learning_rate: float
     clip: float
+    ema_decay: float
     unrolling: Unrolling
     weights: Weights
 
@@ -53,6 +58,8 @@ class TrainConfig:
         for key in ("learning_rate", "clip"):
             if not 0 < getattr(self, key) < math.inf:
                 raise ConfigError(f"train.{key} is {getattr(self, key)}: set a finite number > 0")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"train.ema_decay is {self.ema_decay}: set a share >= 0 and < 1")
         if self.window <= self.unrolling.context:
             raise ConfigError(
                 f"train.window ({self.window} frames) leaves nothing to predict after "
@@ -111,6 +118,9 @@ class Objective(nn.Module):
 class Trainer:
     """Fits a model to a replay, some updates at a time.
 
+    With an `ema_decay` the optimiser moves a copy, `fitted`, and the model itself becomes the average of what that
+    copy was: single updates at a constant learning rate scatter, and plans are as uneven as the weights they are made
+    with.
     Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
     one call to the next, so these are all that a resumed run needs.
     Raises ConfigError for critics that would not learn, and for features of two frames predicted from one.
@@ -127,22 +137,29 @@ class Trainer:
                 "a window's first frame lacks the one before it, which model.features=pair needs to know how things "
                 "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
-        self.model = model
+        self.model = fabric.to_device(channels_last(model))
+        self.fitted = copy.deepcopy(model) if config.ema_decay else model
         self.config = config
         self.fabric = fabric
         self.updates = 0
         self._skipped = 0  # updates in a row, up to now
-        objective = Objective(channels_last(model), config)
-        optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+        objective = Objective(self.fitted, config)
+        optimizer = torch.optim.Adam(self.fitted.parameters(), lr=config.learning_rate, fused=True)
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the model's weights."""
-        return {"updates": self.updates, "skipped": self._skipped, "optimizer": self.optimizer.state_dict()}
+        state = {"updates": self.updates, "skipped": self._skipped, "optimizer": self.optimizer.state_dict()}
+        return {**state, "fitted": self.fitted.state_dict()} if self.config.ema_decay else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`'s output."""
+        """Goes on from `state_dict`'s output, with the model's weights already in place.
+
+        An average that begins here begins with these weights, and one that ends here leaves them.
+        """
         self.updates, self._skipped = state["updates"], state["skipped"]
+        if self.config.ema_decay:
+            self.fitted.load_state_dict(state.get("fitted", self.model.state_dict()))
         self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
@@ -155,6 +172,7 @@ class Trainer:
         rng = np.random.default_rng([seed, self.fabric.global_rank])
         if self.updates == 0:
             freeze_statistics(self.model, replay, np.random.default_rng(seed))
+            self.fitted.statistics.load_state_dict(self.model.statistics.state_dict())
         generator = torch.Generator(self.fabric.device).manual_seed(int(rng.integers(2**62)))
         minimum = self.config.unrolling.context + 1
         self.objective.train()
@@ -182,10 +200,19 @@ class Trainer:
         finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if finite:
             self.optimizer.step()
-            if self.model.actor_critic is not None:
-                self.model.actor_critic.follow(FOLLOWING)
+            if self.fitted.actor_critic is not None:
+                self.fitted.actor_critic.follow(FOLLOWING)
+            if self.config.ema_decay:
+                self._average()
         values = {name: term.item() for name, term in terms.items()}
         return {**values, "gradient": norm.item(), "skipped": float(not finite)}
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Moves the model towards what is fitted; a plain mean at first, while there is less to average."""
+        decay = min(self.config.ema_decay, self.updates / (self.updates + 1))
+        average = get_ema_multi_avg_fn(decay)
+        average(list(self.model.parameters()), list(self.fitted.parameters()), self.updates)
 
 
 def freeze_statistics(model: SVG, replay: Replay, rng: np.random.Generator) -> None:
