@@ -87,9 +87,9 @@ def main_job() -> Row:
     """How long ``python -m agents.cem_plan`` takes here with its defaults, from a few of its own steps."""
     # not above: see drawing
     from agents.forecast import forecast
-    from agents.learner import Schedule
     from agents.planners import make_planner
     from agents.planning import PlanningAgent
+    from agents.schedule import Schedule
     from envs import env_spec, make_env
 
     with initialize_config_module("configs", version_base="1.3"):

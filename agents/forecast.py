@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from agents.actor import Actor, random_action
-from agents.learner import Schedule
+from agents.schedule import Schedule
 from envs.spec import env_action
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.replay import Replay

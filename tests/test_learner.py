@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.learner import Learner, Progress, Schedule, drop_unsaved
+from agents.learner import Learner
 from agents.planners import CEM, Plan, Planner
 from agents.planning import PlanningAgent
+from agents.run import Run, drop_unsaved
+from agents.schedule import Progress, Schedule
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
@@ -119,16 +121,10 @@ def make(
     config = TrainConfig(
         batch=2, window=4, learning_rate=1e-3, clip=10, ema_decay=0, unrolling=unrolling, weights=weights
     )
-    return Learner(
-        folder,
-        schedule,
-        env=Fade(),
-        planner=PlanningAgent(model, planner),
-        model=model,
-        trainer=Trainer(model, config, make_fabric("cpu", 1, "32-true")),
-        records=Records(folder, keep=progress.metrics_bytes),
-        progress=progress,
-    )
+    trainer = Trainer(model, config, make_fabric("cpu", 1, "32-true"))
+    run = Run(folder, {}, {}, schedule, Fade(), model, trainer, progress)
+    records = Records(folder, keep=progress.metrics_bytes)
+    return Learner(run, actor=PlanningAgent(model, planner), name="planner", records=records)
 
 
 def play(learner: Learner, count: int) -> list[tuple[Episode, list[int]]]:
