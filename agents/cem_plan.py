@@ -22,7 +22,7 @@ from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner, Progress, Schedule, drop_unsaved
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
@@ -133,7 +133,8 @@ def make_learner(config: DictConfig) -> Learner:
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    planner = make_planner(settings["planner"], spec)
+    far = UNVALUED if config.goal else usual_horizon(model)  # critics know nothing of goals
+    planner = make_planner(settings["planner"], spec, horizon=far)
     if config.goal:
         objective = reach(read_goal(config.goal, spec.frame_size), config.goal_cost)
         agent = PlanningAgent(model, planner, objective=objective, proposals=0, latents=config.latents)
