@@ -17,7 +17,7 @@ from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.run import begin, open_records
 from agents.schedule import Progress
 from worldmodel.command import command
@@ -103,7 +103,8 @@ def finish(learner: Learner, goal: str | None) -> None:
 def make_learner(config: DictConfig) -> Learner:
     """A run, anew or from its newest checkpoint, in which a planner acts."""
     run = begin(config, feedback=config.feedback, checkpoint=config.checkpoint)
-    planner = make_planner(run.settings["planner"], run.model.spec)
+    far = UNVALUED if config.goal else usual_horizon(run.model)  # critics know nothing of goals
+    planner = make_planner(run.settings["planner"], run.model.spec, horizon=far)
     if config.goal:
         objective = reach(read_goal(config.goal, run.model.spec.frame_size), config.goal_cost)
         agent = PlanningAgent(run.model, planner, objective=objective, proposals=0, latents=config.latents)

@@ -88,7 +88,7 @@ def main_job() -> Row:
     # not above: see drawing
     from agents.forecast import forecast
     from agents.planners import make_planner
-    from agents.planning import PlanningAgent
+    from agents.planning import PlanningAgent, usual_horizon
     from agents.schedule import Schedule
     from envs import env_spec, make_env
 
@@ -101,7 +101,7 @@ def main_job() -> Row:
     model = build(ModelConfig.from_mapping(settings["model"]), spec)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    agent = PlanningAgent(model, make_planner(settings["planner"], spec))
+    agent = PlanningAgent(model, make_planner(settings["planner"], spec, horizon=usual_horizon(model)))
     return Row("main job", forecast(schedule, env, agent, trainer))
 
 

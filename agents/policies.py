@@ -10,7 +10,7 @@ import torch
 
 from agents.actor import Actor, RandomActor
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.sb3_policy import SB3Actor, load_sb3
 from agents.simulator import SimulatorAgent
 from envs.pixels import PixelEnv
@@ -44,9 +44,10 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
         case "planner":
             model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
             check_fits(model.spec, spec, config["checkpoint"])
-            return PlanningAgent(model, make_planner(config["planner"], spec), latents=config["latents"])
+            planner = make_planner(config["planner"], spec, horizon=usual_horizon(model))
+            return PlanningAgent(model, planner, latents=config["latents"])
         case "simulator":
-            return SimulatorAgent(env, make_planner(config["planner"], spec))
+            return SimulatorAgent(env, make_planner(config["planner"], spec, horizon=UNVALUED))
         case "sb3":
             return SB3Actor(load_sb3(Path(config["sb3"]), config["algorithm"]), spec)
         case _:

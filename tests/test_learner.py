@@ -118,9 +118,7 @@ def make(
     terms = ("beta", "observed", "forced", "open_loop", "feature", "reward", "continuation")
     weights = Weights(reconstruction="l2", **dict.fromkeys(terms, 1.0))
     unrolling = Unrolling(context=1, open_loop=2, stride=1, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0)
-    config = TrainConfig(
-        batch=2, window=4, learning_rate=1e-3, clip=10, ema_decay=0, unrolling=unrolling, weights=weights
-    )
+    config = TrainConfig(batch=2, window=4, learning_rate=1e-3, clip=10, unrolling=unrolling, weights=weights)
     trainer = Trainer(model, config, make_fabric("cpu", 1, "32-true"))
     run = Run(folder, {}, {}, schedule, Fade(), model, trainer, progress)
     records = Records(folder, keep=progress.metrics_bytes)

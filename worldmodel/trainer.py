@@ -39,18 +39,18 @@ class TrainConfig:
         window: frames a window.
         learning_rate: Adam's.
         clip: largest norm of the gradient.
+        unrolling, weights: what is predicted, and what each term counts.
         ema_decay: in [0, 1): what an exponential moving average of the weights keeps at an update; the average is the
             model that acts and is saved. 0: the weights themselves are, and none are held twice.
-        unrolling, weights: what is predicted, and what each term counts.
     """
 
     batch: int
     window: int
     learning_rate: float
     clip: float
-    ema_decay: float
     unrolling: Unrolling
     weights: Weights
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("batch", "window"):
@@ -112,7 +112,7 @@ class Objective(nn.Module):
             return loss, terms
         critic, policy, more = temporal_difference(outputs.judgement, batch, self.model.value_unit, self.model.discount)
         loss = loss + self.config.weights.value * critic + policy
-        return loss, {**terms, **more, "loss": loss}
+        return loss, {**terms, **more, "policy": policy, "loss": loss}
 
 
 class Trainer:
@@ -137,7 +137,7 @@ class Trainer:
                 "a window's first frame lacks the one before it, which model.features=pair needs to know how things "
                 "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
-        self.model = fabric.to_device(channels_last(model))
+        self.model = cast(SVG, fabric.to_device(channels_last(model)))
         self.fitted = copy.deepcopy(model) if config.ema_decay else model
         self.config = config
         self.fabric = fabric
@@ -153,13 +153,10 @@ class Trainer:
         return {**state, "fitted": self.fitted.state_dict()} if self.config.ema_decay else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`'s output, with the model's weights already in place.
-
-        An average that begins here begins with these weights, and one that ends here leaves them.
-        """
+        """Goes on from `state_dict`'s output, with the model's weights already in place."""
         self.updates, self._skipped = state["updates"], state["skipped"]
         if self.config.ema_decay:
-            self.fitted.load_state_dict(state.get("fitted", self.model.state_dict()))
+            self.fitted.load_state_dict(state["fitted"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
