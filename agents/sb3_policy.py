@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 
 from agents.actor import explored
-from envs.spec import action_vector
+from envs.spec import action_space, action_vector
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.spec import EnvSpec
 
@@ -124,11 +124,7 @@ def _check_fits(policy: BasePolicy, spec: EnvSpec) -> None:
             f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {shapes[0]}: "
             "set env.size to what it was trained on, or train it on single frames of this environment"
         )
-    taken: spaces.Space = (
-        spaces.Box(-1, 1, (spec.action_size,), np.float32)
-        if spec.action_kind == "box"
-        else spaces.Discrete(spec.action_size)
-    )
+    taken = action_space(spec)
     if policy.action_space != taken:
         raise ConfigError(
             f"the policy acts in {policy.action_space}, {spec.env}/{spec.task} takes {taken}: "

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from worldmodel.errors import ConfigError, WorldModelError, check_whole
-from worldmodel.hardware import default_precision
+from worldmodel.hardware import chosen_precision
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG, channels_last
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.unroll import Unrolling, unroll
 
-PRECISIONS = ("bf16-mixed", "32-true")
 FOLLOWING = 0.02  # share of the way to the critics that their slow copies go in an update
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
 
@@ -80,12 +79,9 @@ def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 
     Raises ConfigError for settings that Fabric refuses, more than one device, and precisions that need a scaled loss.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise ConfigError(f"precision is {precision!r}: set auto or one of {', '.join(PRECISIONS)}")
+    precision = chosen_precision(precision, accelerator)
     if devices not in (1, "1"):
         raise ConfigError(f"devices is {devices!r}: one device fits and acts, set devices=1")
-    if precision == "auto":
-        precision = default_precision(accelerator)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=cast(Any, precision))
