@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +17,16 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
 from torch import Tensor
 
+from agents.forecast import noise
 from agents.sb3 import ImaginedVecEnv
 from envs.dream import Dream
 from envs.spec import action_vectors
 from envs.starts import WindowStarts
 from envs.view import features
 from worldmodel.checkpoint import Contexts
+from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.hardware import without_autocast
 from worldmodel.replay import Replay
 from worldmodel.state import State
 from worldmodel.svg import SVG
@@ -147,13 +154,26 @@ class DreamPPO:
         dreamed = float(np.mean([episode["r"] for episode in ended])) if ended else None
         return {"imagined_return": dreamed, "imagined_steps": self._ppo.num_timesteps, **logged}
 
+    def pace(self) -> float:
+        """Seconds that `train` takes here, by one rollout of a policy that is thrown away."""
+        with tempfile.TemporaryDirectory() as folder:
+            save_episode(noise(self._model.spec, self._context + 1), episode_path(Path(folder), 0))
+            rollout = replace(self.config, steps=self.config.num_envs * self.config.n_steps)
+            twin = DreamPPO(self._model, rollout, context=self._context, seed=0)
+            twin.train(Replay(Path(folder)), seed=0)
+            start = time.perf_counter()
+            twin.train(Replay(Path(folder)), seed=0)
+            took = time.perf_counter() - start
+        return took * math.ceil(self.config.steps / rollout.steps)
+
     def act(self, state: State) -> Tensor:
         """What the policy does at states of n rows, without exploration: (n, a) in [-1, 1], or one-hot."""
         if self.config.observation == "features":
             seen = features(state)
         else:
             seen = (255 * self._model.decode(state)).round().to(torch.uint8).permute(0, 2, 3, 1)
-        actions, _ = self._ppo.policy.predict(seen.cpu().numpy(), deterministic=True)
+        with without_autocast(self._model.device):
+            actions, _ = self._ppo.policy.predict(seen.cpu().numpy(), deterministic=True)
         return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
 
     def state_dict(self) -> dict[str, Any]:

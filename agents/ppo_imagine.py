@@ -21,6 +21,7 @@ from agents.sb3_policy import SB3Actor
 from agents.schedule import Progress
 from agents.seeds import seed_of
 from agents.trust import Trust, measure_trust
+from envs.filtered import Filter
 from worldmodel.command import command
 from worldmodel.episode import Episode
 from worldmodel.errors import ConfigError
@@ -42,7 +43,7 @@ def main(config: DictConfig) -> None:
     config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
     learner, ppo = make_learner(config)
     print(f"run folder: {learner.folder}")
-    print(f"budget {config.budget}, without the time that PPO takes: {estimate(learner)}", flush=True)
+    print(f"budget {config.budget}: {estimate(learner, ppo)}", flush=True)
     try:
         if learner.progress == Progress():
             learner.evaluate_random()
@@ -52,10 +53,11 @@ def main(config: DictConfig) -> None:
         learner.records.close()
 
 
-def estimate(learner: Learner) -> str:
+def estimate(learner: Learner, ppo: DreamPPO) -> str:
     """What the run will do yet, and how long that takes here."""
     played = learner.progress.episodes
-    return forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played)
+    line = forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played, beside=ppo.pace())
+    return f"{line}; {ppo.config.steps} imagined decisions after each episode"
 
 
 def learn(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:
@@ -129,7 +131,8 @@ def make_learner(config: DictConfig) -> tuple[Learner, DreamPPO]:
     ppo = DreamPPO(run.model, settings, context=config.context, seed=seed_of(config.seed, "policy"))
     if run.saved:
         ppo.load_state_dict(run.saved["ppo"])
-    actor = SB3Actor(ppo.ppo.policy, spec, model=run.model)
+    eyes = Filter(run.model, num_envs=1) if settings.observation == "features" else None
+    actor = SB3Actor(ppo.ppo.policy, spec, eyes)
     return Learner(run, actor=actor, name="policy", records=open_records(config, run)), ppo
 
 
