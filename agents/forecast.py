@@ -52,8 +52,8 @@ def forecast(
 ) -> str:
     """A line for people: what is still to be done after `played` episodes, and how long it will take here.
 
-    Measures for a second or two, or as long as two updates take. `beside` are seconds that each fit is followed by, such
-    as those in which a policy learns.
+    Measures for a second or two, or as long as two updates take. `beside` are seconds that follow each fit, such as
+    those in which a policy learns.
     """
     pace = measure(env, agent, trainer)
     episodes = f"{schedule.episodes} episodes" if played == 0 else f"{schedule.episodes - played} more episodes"

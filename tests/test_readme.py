@@ -22,6 +22,7 @@ CONFIGS = {
     "agents.ladder": "ladder",
     "agents.minari_export": "minari_export",
     "agents.minari_import": "minari_import",
+    "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
     "worldmodel.summary": "summary",
     "worldmodel.train": "train_model",
