@@ -1,4 +1,4 @@
-"""Dreams as environments of Stable-Baselines3: the only file that knows the rules of its VecEnv."""
+"""Dreams, and real environments through a model's eyes, for Stable-Baselines3: what knows the rules of its VecEnv."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 from stable_baselines3.common.env_util import is_wrapped
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from envs.dream import Dream
+from envs.filtered import Filter, check_filtered
+from envs.spec import EnvSpec, action_vectors
 from envs.view import outward
 from worldmodel.errors import EnvError
+from worldmodel.svg import WorldModel
 
 
 class ImaginedVecEnv(VecEnv):
@@ -101,3 +104,61 @@ class Row(gymnasium.Env[Any, Any]):
     def render(self) -> Any:
         """The row's present frame (H, W, 3) uint8."""
         return self._dream.frames()[self._index]
+
+
+class FilteredVecEnv(VecEnvWrapper):
+    """Real environments side by side that show a model's features of their frames, filtered in one call for all.
+
+    What `envs.filtered.FilteredEnv` is to one environment; a policy trained in a dream acts, or trains on, in this.
+
+    Args:
+        venv: of environments that `envs.make_env` made.
+        model, observation, precision: see `envs.filtered.Filter`.
+
+    Raises CheckpointError for an environment that the model was not trained on, EnvError for one that is not ours, or
+    whose frames or actions a wrapper has changed.
+    """
+
+    def __init__(
+        self, venv: VecEnv, model: WorldModel, *, observation: str = "features", precision: str = "auto"
+    ) -> None:
+        spec = venv.get_attr("env_spec")[0] if venv.has_attr("env_spec") else None
+        if not isinstance(spec, EnvSpec):
+            raise EnvError(f"{venv} has no env_spec: make its environments with envs.make_env")
+        check_filtered(model, spec, venv.observation_space, venv.action_space)
+        self._spec = spec
+        self._filter = Filter(model, num_envs=venv.num_envs, observation=observation, precision=precision)
+        self._taken: np.ndarray | None = None
+        super().__init__(venv, observation_space=self._filter.observation_space)
+
+    def reset(self) -> VecEnvObs:
+        """New episodes in all rows."""
+        return outward(self._filter.begin(_frames(self.venv.reset())))
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Takes the actions of the next `step_wait`; raises EnvError for those that the environment does not have."""
+        self._taken = action_vectors(self._spec, actions, self.num_envs)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """The environments' own steps, filtered; a row whose episode ended begins the next with its first frame."""
+        if self._taken is None:
+            raise EnvError("there are no actions to take: call step_async(actions) first")
+        vectors, self._taken = self._taken, None
+        found, rewards, dones, infos = self.venv.step_wait()
+        frames = _frames(found)
+        ended, seen = np.flatnonzero(dones), frames.copy()
+        for row in ended:
+            seen[row] = infos[row]["terminal_observation"]
+        observation = self._filter.advance(vectors, seen)
+        for row in ended:
+            infos[row]["terminal_observation"] = outward(observation, int(row))
+        if len(ended):
+            observation = self._filter.begin(frames, np.asarray(dones))
+        return outward(observation), rewards, dones, infos
+
+
+def _frames(observation: VecEnvObs) -> np.ndarray:
+    """What environments of frames give, (b, H, W, 3) uint8."""
+    assert isinstance(observation, np.ndarray)  # as their spaces say
+    return observation

@@ -127,7 +127,7 @@ class Dream:
         if not (rows | self._running).all():
             missing = np.flatnonzero(~(rows | self._running)).tolist()
             raise EnvError(f"rows {missing} are in no episode, and the mask leaves them out: reset them too")
-        for row in np.flatnonzero(rows):
+        for row in np.flatnonzero(rows).tolist():
             if (seed := seeds[row]) is not None:
                 self._streams[row] = Streams(seed)
         self._ready[rows] = False  # they may be of other streams, or filtered by weights that have changed

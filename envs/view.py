@@ -44,8 +44,10 @@ def observation_space(model: WorldModel, observation: str) -> gymnasium.Space[An
     """
     if observation not in KINDS:
         raise ConfigError(f"observation is {observation!r}: set one of {', '.join(KINDS)}")
-    spaces = {"frames": Box(0, 255, (*model.spec.frame_size, 3), np.uint8), "features": _features_space(model)}
-    found = {kind: spaces[kind] for kind in KINDS[observation]}
+    frames = Box(0, 255, (*model.spec.frame_size, 3), np.uint8)
+    found: dict[str, gymnasium.Space[Any]] = {
+        kind: frames if kind == "frames" else _features_space(model) for kind in KINDS[observation]
+    }
     return Dict(found) if observation == "both" else found[observation]
 
 
