@@ -31,9 +31,10 @@ ALGORITHMS = {
 class SB3Actor:
     """An SB3 policy of single frames, or of a model's features, as an `agents.actor.Actor`.
 
-    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC, TQC)
-    samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise that
-    `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay untouched.
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
+    TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
+    that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay
+    untouched.
 
     Args:
         policy: on the CPU, as `load_sb3` gives it.
