@@ -16,6 +16,7 @@ from envs.filtered import Filter
 from envs.spec import action_space, action_vector
 from envs.view import outward
 from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.hardware import without_autocast
 from worldmodel.spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ ALGORITHMS = {
 class SB3Actor:
     """An SB3 policy of single frames, or of a model's features, as an `agents.actor.Actor`.
 
-    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC)
-    samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise that
-    `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay untouched.
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
+    TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
+    that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay
+    untouched.
 
     Args:
         policy: on the CPU, as `load_sb3` gives it.
@@ -76,7 +78,8 @@ class SB3Actor:
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
-        action, _ = self._policy.predict(self._seen, deterministic=deterministic)
+        with without_autocast(self._policy.device):  # in which it was trained
+            action, _ = self._policy.predict(self._seen, deterministic=deterministic)
         return action_vector(self._spec, action)
 
 

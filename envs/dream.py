@@ -63,7 +63,7 @@ class Dream:
 
     Args:
         model: to dream in, on any device.
-        starts: what gives contexts; may be replaced at any time.
+        starts: what gives contexts; may be replaced, for all episodes from the next `reset` on.
         num_envs: rows, b.
         horizon: decisions until an episode is truncated.
         observation: ``frames``, ``features`` or ``both``, see `envs.view`; frames are drawn only if observed or asked
@@ -233,13 +233,13 @@ class Dream:
     def _draw(self, state: State) -> np.ndarray:
         """A copy of the rows' frames; each state is decoded once at most."""
         if self._frames is None:
-            self._frames = self._start_frames.copy()
-            moved = self._elapsed > 0
+            frames, moved = self._start_frames.copy(), self._elapsed > 0
             if moved.any():
                 decoded = self._model.decode(state).float()
                 self._check_finite("frame", decoded)
                 pixels = (255 * decoded).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-                self._frames[moved] = pixels[moved]
+                frames[moved] = pixels[moved]
+            self._frames = frames
         return self._frames.copy()
 
     def _check_finite(self, what: str, values: Tensor) -> None:

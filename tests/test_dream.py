@@ -277,6 +277,16 @@ def test_what_is_not_finite_stops_with_its_step_and_row(what: str) -> None:
     dream.step(ZEROS)
 
 
+def test_frames_that_are_not_finite_are_not_shown_either() -> None:
+    dream = dream_of(Broken("frame"), 3, observation="features")
+    dream.reset([0, 1, 2])
+    for _ in range(3):
+        dream.step(ZEROS)
+    for _ in range(2):
+        with pytest.raises(WorldModelError, match="the frame that the model imagines in row 1 at step 3"):
+            dream.frames()
+
+
 @pytest.mark.parametrize(
     ("spec", "actions", "complaint"),
     [
