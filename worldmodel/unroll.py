@@ -244,7 +244,7 @@ def _draw(
     b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
-    frames = model.decoder(embeddings[rows, columns], Skips(skips.maps, rows).gather())
+    frames = model.decoder(embeddings[rows, columns], skips.maps, rows)
     return Drawn(frames=frames, targets=seen[rows, times[columns]], rows=rows, times=times[columns])
 
 
