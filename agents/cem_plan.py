@@ -6,34 +6,24 @@ with a table, a learning curve and a video of what the model dreams; `configs/ce
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any, cast
-
 import hydra
 import numpy as np
-import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
 from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
-from agents.learner import Learner, Progress, Schedule, drop_unsaved
+from agents.learner import Learner
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
-from agents.seeds import seed_of
-from envs import env_spec, make_env
-from worldmodel.build import build
-from worldmodel.checkpoint import latest, read_checkpoint
+from agents.planning import UNVALUED, PlanningAgent, usual_horizon
+from agents.run import begin, open_records
+from agents.schedule import Progress
 from worldmodel.command import command
-from worldmodel.config import ModelConfig
 from worldmodel.hardware import prepare_threads
-from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import Records, provenance, read_records
-from worldmodel.run_folder import make_run, run_config
-from worldmodel.trainer import TrainConfig, Trainer, make_fabric
+from worldmodel.records import read_records
+from worldmodel.run_folder import run_config
 
 # in a resumed run
 FIXED = ("seed", "budget", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")
@@ -64,7 +54,7 @@ def main(config: DictConfig) -> None:
 def estimate(learner: Learner) -> str:
     """What the run will do yet, and how long that takes here."""
     played = learner.progress.episodes
-    return forecast(learner.schedule, learner.env, learner.planner, learner.trainer, played=played)
+    return forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played)
 
 
 def learn(learner: Learner) -> None:
@@ -111,53 +101,16 @@ def finish(learner: Learner, goal: str | None) -> None:
 
 
 def make_learner(config: DictConfig) -> Learner:
-    """Everything a run consists of, from its configuration and, when resumed, its newest checkpoint."""
-    settings = plain(config)
-    folder = Path(config.run)
-    fabric = make_fabric(config.accelerator, config.devices, config.precision)
-    env = make_env(settings["env"], rendering=config.rendering)
-    spec = env_spec(env)
-    torch.manual_seed(seed_of(config.seed, "model"))
-    saved = latest(folder / "checkpoints") if config.resume else None
-    source = config.checkpoint or saved
-    if source:
-        model = from_pretrained(source, feedback=config.feedback)
-        check_fits(model.spec, spec, str(source))
-        settings["model"] = asdict(model.config)
-    else:
-        model = build(ModelConfig.from_mapping(settings["model"]), spec, feedback=config.feedback)
-    trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
-    progress = Progress()
-    if saved:
-        state = read_checkpoint(saved).trainer()
-        trainer.load_state_dict(state["trainer"])
-        progress = Progress(**state["progress"])
-    schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    planner = make_planner(settings["planner"], spec)
+    """A run, anew or from its newest checkpoint, in which a planner acts."""
+    run = begin(config, feedback=config.feedback, checkpoint=config.checkpoint)
+    far = UNVALUED if config.goal else usual_horizon(run.model)  # critics know nothing of goals
+    planner = make_planner(run.settings["planner"], run.model.spec, horizon=far)
     if config.goal:
-        objective = reach(read_goal(config.goal, spec.frame_size), config.goal_cost)
-        agent = PlanningAgent(model, planner, objective=objective, proposals=0, latents=config.latents)
+        objective = reach(read_goal(config.goal, run.model.spec.frame_size), config.goal_cost)
+        agent = PlanningAgent(run.model, planner, objective=objective, proposals=0, latents=config.latents)
     else:
-        agent = PlanningAgent(model, planner, latents=config.latents)
-    if config.resume and not config.checkpoint:
-        drop_unsaved(folder, progress.episodes)
-    records = Records(make_run(config), keep=progress.metrics_bytes)
-    records.write("resume" if saved else "header", progress.env_frames, **provenance(settings))
-    return Learner(
-        folder,
-        schedule,
-        env=env,
-        planner=agent,
-        model=model,
-        trainer=trainer,
-        records=records,
-        progress=progress,
-    )
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The configuration as plain dictionaries, lists and values."""
-    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        agent = PlanningAgent(run.model, planner, latents=config.latents)
+    return Learner(run, actor=agent, name="planner", records=open_records(config, run))
 
 
 if __name__ == "__main__":

@@ -87,9 +87,9 @@ def main_job() -> Row:
     """How long ``python -m agents.cem_plan`` takes here with its defaults, from a few of its own steps."""
     # not above: see drawing
     from agents.forecast import forecast
-    from agents.learner import Schedule
     from agents.planners import make_planner
-    from agents.planning import PlanningAgent
+    from agents.planning import PlanningAgent, usual_horizon
+    from agents.schedule import Schedule
     from envs import env_spec, make_env
 
     with initialize_config_module("configs", version_base="1.3"):
@@ -101,7 +101,7 @@ def main_job() -> Row:
     model = build(ModelConfig.from_mapping(settings["model"]), spec)
     trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
     schedule = Schedule(**{field.name: settings[field.name] for field in fields(Schedule)})
-    agent = PlanningAgent(model, make_planner(settings["planner"], spec))
+    agent = PlanningAgent(model, make_planner(settings["planner"], spec, horizon=usual_horizon(model)))
     return Row("main job", forecast(schedule, env, agent, trainer))
 
 

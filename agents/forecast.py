@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from agents.actor import Actor, random_action
-from agents.learner import Schedule
+from agents.schedule import Schedule
 from envs.spec import env_action
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.replay import Replay
@@ -42,17 +42,25 @@ class Pace:
 
 
 def forecast(
-    schedule: Schedule, env: gymnasium.Env[np.ndarray, Any], agent: Actor, trainer: Trainer, *, played: int = 0
+    schedule: Schedule,
+    env: gymnasium.Env[np.ndarray, Any],
+    agent: Actor,
+    trainer: Trainer,
+    *,
+    played: int = 0,
+    beside: float = 0.0,
 ) -> str:
     """A line for people: what is still to be done after `played` episodes, and how long it will take here.
 
-    Measures for a second or two, or as long as two updates take.
+    Measures for a second or two, or as long as two updates take. `beside` are seconds that follow each fit, such as
+    those in which a policy learns.
     """
     pace = measure(env, agent, trainer)
     episodes = f"{schedule.episodes} episodes" if played == 0 else f"{schedule.episodes - played} more episodes"
     spec = trainer.model.spec
     if spec.time_limit:
-        minutes = expected_seconds(schedule, pace, spec, played) / 60
+        fits = schedule.episodes - max(played, schedule.seed_episodes - 1)
+        minutes = (expected_seconds(schedule, pace, spec, played) + fits * beside) / 60
         took = f"about {minutes:.{0 if minutes >= 10 else 1}f} min on this machine, if no episode ends early"
     else:
         took = "for an unknown time, as episodes have no limit"

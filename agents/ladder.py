@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from agents.actor import RandomActor
 from agents.measuring import Measured, imagined_errors, plan_in, play, simulator_returns, updates_of
 from agents.planners import make_planner
+from agents.planning import UNVALUED
 from agents.rungs import OFFLINE, ONLINE, RANDOM, page
 from agents.seeds import seed_of
 from agents.stages import Stages
@@ -56,7 +57,7 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"good_exploration is {config.good_exploration}: set a finite number >= 0")
     env = make_env(settings["env"], rendering=config.rendering)
     spec = env.env_spec
-    planner = make_planner(settings["planner"], spec)
+    planner = make_planner(settings["planner"], spec, horizon=UNVALUED)
     build(ModelConfig.from_mapping(settings["model"]), spec, feedback=config.feedback)
     TrainConfig.from_mapping(settings["train"])
     fabric = make_fabric(config.accelerator, 1, config.precision)

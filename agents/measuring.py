@@ -14,7 +14,7 @@ from agents.actor import Actor
 from agents.collecting import play_episode
 from agents.expectation import Expectation, Expecting, compare
 from agents.planners import Planner
-from agents.planning import PlanningAgent
+from agents.planning import PlanningAgent, imagined_return
 from envs.pixels import PixelEnv
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, save_episode
@@ -62,8 +62,12 @@ def plan_in(
     paths: Sequence[Path],
     seeds: Sequence[int],
 ) -> tuple[list[float], Expectation]:
-    """Plays an episode a seed by planning in a model, files them at `paths`: their returns, and what plans expected."""
-    agent = Expecting(PlanningAgent(model, planner, latents=latents))
+    """Plays an episode a seed by planning in a model, files them at `paths`: their returns, and what plans expected.
+
+    By imagined rewards alone, as the planner in the simulator goes by true ones: critics and policy would hide what the
+    model lacks.
+    """
+    agent = Expecting(PlanningAgent(model, planner, objective=imagined_return, proposals=0, latents=latents))
     episodes, expected = [], []
     for path, seed in zip(paths, seeds, strict=True):
         episodes.append(play(env, agent, "planner", seed, fabric))

@@ -17,6 +17,7 @@ from worldmodel.svg import WorldModel
 
 LATENTS = ("mean", "sample")
 PROPOSALS = 32  # candidates of the model's policy, if it has one, beside the planner's own
+VALUED, UNVALUED = 5, 12  # decisions to look ahead where critics tell what comes after (as TD-MPC), and where none do
 
 Latents = Callable[[int], Tensor | None]
 """Noise for the z of so many rows (b, *noise_shape), or None for its mean."""
@@ -59,7 +60,8 @@ def imagined_value(model: WorldModel, state: State, candidates: Tensor, latents:
     rewards, alive, after = _imagine(model, state, candidates, latents)
     h = rewards.shape[1]
     discounts = model.discount ** torch.arange(h + 1, device=rewards.device)
-    return rewards @ discounts[:h] + discounts[h] * alive * model.value(after)
+    # A sum and no product: autocast would round a product to bfloat16, and tie candidates that differ.
+    return (rewards * discounts[:h]).sum(1) + discounts[h] * alive * model.value(after)
 
 
 def _imagine(model: WorldModel, state: State, candidates: Tensor, latents: Latents) -> tuple[Tensor, Tensor, State]:
@@ -74,6 +76,11 @@ def _imagine(model: WorldModel, state: State, candidates: Tensor, latents: Laten
         alive = alive * prediction.continues
         state = prediction.state
     return torch.stack(rewards, 1), alive, state
+
+
+def usual_horizon(model: WorldModel) -> int:
+    """How far to look ahead in a model, where nobody says."""
+    return UNVALUED if model.actor_critic is None else VALUED
 
 
 def policy_plans(

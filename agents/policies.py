@@ -10,12 +10,15 @@ import torch
 
 from agents.actor import Actor, RandomActor
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
-from agents.sb3_policy import SB3Actor, load_sb3
+from agents.planning import UNVALUED, PlanningAgent, usual_horizon
+from agents.sb3_policy import SB3Actor, load_sb3, sees_vectors
 from agents.simulator import SimulatorAgent
+from envs.filtered import Filter
 from envs.pixels import PixelEnv
 from worldmodel.errors import ConfigError
 from worldmodel.pretrained import check_fits, from_pretrained
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
 
 NEEDS = {"random": None, "planner": "checkpoint", "simulator": None, "sb3": "sb3"}
 """Each policy, and the setting that it alone needs."""
@@ -25,7 +28,8 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
     """The actor that the key ``policy`` names.
 
     ``random``; ``planner``, which plans in the model of ``checkpoint``; ``simulator``, the same planner in the
-    environment's own simulator; ``sb3``, a policy that Stable-Baselines3 saved.
+    environment's own simulator; ``sb3``, a policy that Stable-Baselines3 saved, of frames, or of the features
+    of the model of ``checkpoint``.
 
     Args:
         config: the plain values of `configs/collect.yaml`.
@@ -42,12 +46,27 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
         raise ConfigError(f"policy={policy} lacks {needed}: set {needed}= to the path of one")
     match policy:
         case "planner":
-            model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
-            check_fits(model.spec, spec, config["checkpoint"])
-            return PlanningAgent(model, make_planner(config["planner"], spec), latents=config["latents"])
+            model = _model_for(config, spec, device)
+            planner = make_planner(config["planner"], spec, horizon=usual_horizon(model))
+            return PlanningAgent(model, planner, latents=config["latents"])
         case "simulator":
-            return SimulatorAgent(env, make_planner(config["planner"], spec))
+            return SimulatorAgent(env, make_planner(config["planner"], spec, horizon=UNVALUED))
         case "sb3":
-            return SB3Actor(load_sb3(Path(config["sb3"]), config["algorithm"]), spec)
+            saved = load_sb3(Path(config["sb3"]), config["algorithm"])
+            if not sees_vectors(saved):
+                return SB3Actor(saved, spec)
+            if not config["checkpoint"]:
+                raise ConfigError(
+                    f"the policy in {config['sb3']} sees {saved.observation_space}, no frames: "
+                    "set checkpoint= to the model in whose features it was trained"
+                )
+            model = _model_for(config, spec, device)
+            return SB3Actor(saved, spec, Filter(model, num_envs=1, precision=config["precision"]))
         case _:
             return RandomActor(spec, persistence=config["persistence"])
+
+
+def _model_for(config: Mapping[str, Any], spec: EnvSpec, device: torch.device) -> SVG:
+    model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
+    check_fits(model.spec, spec, config["checkpoint"])
+    return model

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from agents.actor import Actor, RandomActor
 from agents.goals import reach
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import UNVALUED, PlanningAgent
 from agents.reaching import find_goals, pursue, reaching_table
 from agents.seeds import seed_of
 from envs import make_env
@@ -51,7 +51,7 @@ def main(config: DictConfig) -> None:
     fabric = make_fabric(config.accelerator, 1, config.precision)
     model = from_pretrained(settings["checkpoint"], feedback=config.feedback, device=fabric.device)
     check_fits(model.spec, env.env_spec, config.checkpoint)
-    planner = make_planner(settings["planner"], model.spec)
+    planner = make_planner(settings["planner"], model.spec, horizon=UNVALUED)
 
     for cost in settings["costs"]:
         reach(np.zeros((*model.spec.frame_size, 3), np.uint8), cost)  # refuses here what is no cost

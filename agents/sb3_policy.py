@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,40 +12,51 @@ import torch
 from gymnasium import spaces
 
 from agents.actor import explored
-from envs.spec import action_vector
+from envs.filtered import Filter
+from envs.spec import action_space, action_vector
+from envs.view import outward
 from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.hardware import without_autocast
 from worldmodel.spec import EnvSpec
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import BasePolicy
 
-ALGORITHMS = ("A2C", "DQN", "PPO", "SAC", "TD3")
+ALGORITHMS = {
+    **dict.fromkeys(("A2C", "DQN", "PPO", "SAC", "TD3"), "stable_baselines3"),
+    "TQC": "sb3_contrib",
+}
+"""Each algorithm that can be loaded, and the package it comes from."""
 
 
 class SB3Actor:
-    """An SB3 policy of single frames as an `agents.actor.Actor`.
+    """An SB3 policy of single frames, or of a model's features, as an `agents.actor.Actor`.
 
-    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC)
-    samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise that
-    `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay untouched.
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
+    TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
+    that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay
+    untouched.
 
     Args:
         policy: on the CPU, as `load_sb3` gives it.
         spec: of the environment to act in.
+        filter: of one row, for a policy of features; None for one of frames.
 
-    Raises ConfigError when the policy was not trained on such frames and actions.
+    Raises ConfigError when the policy was not trained on such observations and actions.
     """
 
-    def __init__(self, policy: BasePolicy, spec: EnvSpec) -> None:
-        _check_fits(policy, spec)
+    def __init__(self, policy: BasePolicy, spec: EnvSpec, filter: Filter | None = None) -> None:
+        _check_fits(policy, spec, filter)
         self._policy: Any = policy
+        self._filter = filter
         self._spec = spec
         self._samples = _is_distribution(policy)
         self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
 
     def reset(self, frame: np.ndarray) -> None:
         """A new episode begins with `frame` (H, W, 3) uint8."""
-        self._frame = np.array(frame)  # of our own: torch warns of memory that it must not write to
+        # of our own: torch warns of memory that it must not write to
+        self._seen = np.array(frame) if self._filter is None else outward(self._filter.begin(frame[None]), 0)
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The next action (a,) float32 in [-1, 1], or one-hot; see the class for `exploration`."""
@@ -58,12 +70,16 @@ class SB3Actor:
             return self._predict(deterministic=False)
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
-        """Remembers the frame (H, W, 3) uint8; nothing else."""
-        self.reset(frame)
+        """Remembers the frame (H, W, 3) uint8, or filters it."""
+        if self._filter is None:
+            self.reset(frame)
+        else:
+            self._seen = outward(self._filter.advance(action[None], frame[None]), 0)
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
-        action, _ = self._policy.predict(self._frame, deterministic=deterministic)
+        with without_autocast(self._policy.device):  # in which it was trained
+            action, _ = self._policy.predict(self._seen, deterministic=deterministic)
         return action_vector(self._spec, action)
 
 
@@ -84,7 +100,7 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm is {algorithm!r}: set one of {', '.join(ALGORITHMS)}")
     try:
-        import stable_baselines3
+        package = import_module(ALGORITHMS[algorithm])
     except ImportError as error:
         raise ConfigError(f"SB3 is not installed ({error}): pip install 'svg-worldmodel[sb3]'") from error
     if not path.is_file():
@@ -93,11 +109,16 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
         raise CheckpointError(f"{path} is no zip of SB3 (it holds no `data`): give the one that model.save wrote")
     try:
         # A buffer is made anew on loading, at its full size: gigabytes of frames, and nobody here fills it.
-        model = getattr(stable_baselines3, algorithm).load(path, device="cpu", buffer_size=1, n_steps=1)
+        model = getattr(package, algorithm).load(path, device="cpu", buffer_size=1, n_steps=1)
     except Exception as error:  # of whatever kind: unpickling runs foreign code, and other algorithms lack other parts
         mend = "name the algorithm that saved it, and install what it needs"
         raise CheckpointError(f"{path} cannot be loaded as {algorithm} ({error!r}): {mend}") from error
     return model.policy
+
+
+def sees_vectors(policy: BasePolicy) -> bool:
+    """Whether a policy was trained on vectors, such as a model's features, and not on frames."""
+    return len(policy.observation_space.shape or ()) == 1
 
 
 def _is_sb3_zip(path: Path) -> bool:
@@ -115,20 +136,21 @@ def _is_distribution(policy: BasePolicy) -> bool:
     return not isinstance(policy, DQNPolicy | TD3Policy)
 
 
-def _check_fits(policy: BasePolicy, spec: EnvSpec) -> None:
+def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> None:
     height, width = spec.frame_size
     seen = policy.observation_space
     shapes = ((height, width, 3), (3, height, width))  # SB3 puts channels first when it trains
-    if not (isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape in shapes):
+    if filter is not None and seen != filter.observation_space:
+        raise ConfigError(
+            f"the policy sees {seen}, the model gives features {filter.observation_space}: "
+            "give the model in whose features it was trained, or none for a policy of frames"
+        )
+    if filter is None and not (isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape in shapes):
         raise ConfigError(
             f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {shapes[0]}: "
             "set env.size to what it was trained on, or train it on single frames of this environment"
         )
-    taken: spaces.Space = (
-        spaces.Box(-1, 1, (spec.action_size,), np.float32)
-        if spec.action_kind == "box"
-        else spaces.Discrete(spec.action_size)
-    )
+    taken = action_space(spec)
     if policy.action_space != taken:
         raise ConfigError(
             f"the policy acts in {policy.action_space}, {spec.env}/{spec.task} takes {taken}: "

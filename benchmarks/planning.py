@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.planners import make_planner
-from agents.planning import PlanningAgent
+from agents.planning import PlanningAgent, usual_horizon
 from benchmarks.measured import Measured, duration, fastest
 from benchmarks.peak import GIGA
 from benchmarks.workload import CARTPOLE, new_model
@@ -65,7 +65,8 @@ def decision(
     """One decision of an episode that goes on from call to call."""
     frame = np.random.default_rng(0).integers(0, 256, (*spec.frame_size, 3), dtype=np.uint8)
     generator = torch.Generator().manual_seed(0)
-    agent = PlanningAgent(channels_last(new_model(model_config, spec)).eval(), make_planner(planner, spec))
+    model = channels_last(new_model(model_config, spec)).eval()
+    agent = PlanningAgent(model, make_planner(planner, spec, horizon=usual_horizon(model)))
     agent.reset(frame)
 
     def decide() -> None:

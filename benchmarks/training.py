@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,12 +28,12 @@ ENDLESS = 10**9
 def against_plain(
     model_config: ModelConfig, config: TrainConfig, *, peak: float, spec: EnvSpec = CARTPOLE, budget: float = 15.0
 ) -> Measured:
-    """`Trainer.fit` against `plain_updates`, the same model in float32 without batches over time.
+    """`Trainer.fit` against `plain_updates`, the same model in float32 without batches over time; neither averages.
 
     Extra: ``gflops``, what the update's products and convolutions come to in a second, and ``peak_share``, that as a
     share of `peak` (GFLOP/s).
     """
-    model = new_model(model_config, spec)
+    model, config = new_model(model_config, spec), replace(config, ema_decay=0.0)
     with episodes(config, spec) as replay:
         plain = plain_updates(deepcopy(model), config, replay, seed=0)
         ours = updates(model, config, replay)

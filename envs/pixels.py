@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from envs.spec import action_space
 from worldmodel.errors import EnvError
 from worldmodel.spec import EnvSpec
 
@@ -88,9 +89,7 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
             space, env=env, task=task, action_repeat=action_repeat, time_limit=time_limit, size=size
         )
         self.observation_space = Box(0, 255, (*size, 3), np.uint8)
-        self.action_space = (
-            Box(-1, 1, (spec.action_size,), np.float32) if spec.action_kind == "box" else Discrete(spec.action_size)
-        )
+        self.action_space = action_space(spec)
         self._simulator = simulator
         self._own_space = space
         self._elapsed = 0  # simulator steps of this episode

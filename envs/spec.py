@@ -6,11 +6,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces import Box, Discrete
 
 from worldmodel.errors import EnvError
 from worldmodel.spec import EnvSpec
 
-__all__ = ["EnvSpec", "action_vector", "env_action", "env_spec"]
+__all__ = ["EnvSpec", "action_space", "action_vector", "action_vectors", "env_action", "env_spec"]
 
 
 def env_spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
@@ -19,6 +20,11 @@ def env_spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     if not isinstance(spec, EnvSpec):
         raise EnvError(f"{env} has no env_spec: make it with envs.make_env")
     return spec
+
+
+def action_space(spec: EnvSpec) -> Box | Discrete:
+    """Of every environment of ours that a spec describes, real or imagined."""
+    return Box(-1, 1, (spec.action_size,), np.float32) if spec.action_kind == "box" else Discrete(spec.action_size)
 
 
 def action_vector(spec: EnvSpec, action: Any) -> np.ndarray:
@@ -34,6 +40,28 @@ def action_vector(spec: EnvSpec, action: Any) -> np.ndarray:
     vector = np.array(action, np.float32)
     _check_shape(spec, vector)
     return vector
+
+
+def action_vectors(spec: EnvSpec, actions: Any, rows: int) -> np.ndarray:
+    """The environment's actions, one a row, as vectors (rows, a) float32: themselves, or one-hot when discrete.
+
+    Raises EnvError for a wrong number or kind of them, and for the first that the environment does not have.
+    """
+    a, given = spec.action_size, np.asarray(actions)
+    if spec.action_kind == "discrete":
+        if given.shape != (rows,) or not np.issubdtype(given.dtype, np.integer):
+            raise EnvError(f"actions are {given.dtype} {given.shape}: {spec.task} takes {rows} integers, one a row")
+        fits = (given >= 0) & (given < a)
+        vectors, mend = np.eye(a, dtype=np.float32)[np.where(fits, given, 0)], f"give integers 0 to {a - 1}"
+    else:
+        if given.shape != (rows, a) or not np.issubdtype(given.dtype, np.number):
+            raise EnvError(f"actions are {given.dtype} {given.shape}: {spec.task} takes numbers ({rows}, {a})")
+        vectors, mend = given.astype(np.float32), "clip them to [-1, 1], and see to what makes NaN"
+        fits = np.abs(vectors).max(1) <= 1  # NaN is not
+    if not fits.all():
+        row = int(np.flatnonzero(~fits)[0])
+        raise EnvError(f"the action of row {row} is {given[row].tolist()}, which {spec.task} does not have: {mend}")
+    return vectors
 
 
 def env_action(spec: EnvSpec, vector: np.ndarray) -> np.ndarray | int:

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from envs import EnvSpec, action_vector, dmc, env_action, env_spec, make_env
 from envs.pixels import Outcome, PixelEnv
+from envs.spec import action_space, action_vectors
 from worldmodel.errors import ConfigError, EnvError
 
 BOUNDS = Box(np.array([-2.0, 0.1]), np.array([4.0, 0.3]), dtype=np.float64)
@@ -315,6 +316,18 @@ def test_actions_that_do_not_fit_are_refused() -> None:
             action_vector(discrete, action)
     with pytest.raises(EnvError, match=r"has no env_spec: make it with envs\.make_env"):
         env_spec(gymnasium.make("CartPole-v1"))
+
+
+def test_the_spec_gives_the_environments_action_space() -> None:
+    for env in (pixels(Counter()), pixels(Counter(Discrete(3)))):
+        assert action_space(env.env_spec) == env.action_space
+
+
+def test_rows_of_actions_become_vectors_like_single_ones() -> None:
+    box, discrete = env_spec(pixels(Counter())), env_spec(pixels(Counter(Discrete(3))))
+    rows = action_vectors(box, [[0.25, -1], [1, 0]], 2)
+    assert rows.dtype == np.float32 and rows.tolist() == [[0.25, -1], [1, 0]]
+    assert action_vectors(discrete, np.array([2, 0]), 2).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
 # The real environments

@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 from agents import forecast as module
 from agents.cem_plan import make_learner
 from agents.forecast import Pace, expected_seconds, forecast, measure, updates_left
-from agents.learner import Learner, Schedule
+from agents.learner import Learner
+from agents.schedule import Schedule
 from worldmodel.spec import EnvSpec
 
 SPEC = EnvSpec("fade", "out", "box", 1, (-1.0,), (1.0,), 3, 30, (8, 8))  # 10 decisions an episode
@@ -96,7 +97,7 @@ def check_the_same(tmp_path: Path, env: str, monkeypatch: pytest.MonkeyPatch) ->
         try:
             if measures:
                 watched = Watched(learner)
-                pace = measure(learner.env, learner.planner, learner.trainer)
+                pace = measure(learner.env, learner.actor, learner.trainer)
                 assert pace.step > 0 and pace.plan > 0 and pace.update > 0
                 assert watched.changed() == []
             returns = [learner.evaluate_random()[0].total]
@@ -104,7 +105,7 @@ def check_the_same(tmp_path: Path, env: str, monkeypatch: pytest.MonkeyPatch) ->
                 returns.append(learner.collect().total)
                 list(learner.fit())
                 if measures:
-                    measure(learner.env, learner.planner, learner.trainer)
+                    measure(learner.env, learner.actor, learner.trainer)
             returns.append(learner.evaluate()[0].total)
         finally:
             learner.records.close()

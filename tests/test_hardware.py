@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from worldmodel import hardware
+from worldmodel.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +75,22 @@ def test_precision_follows_the_accelerator_that_computes(
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(hardware, "bf16_supported", lambda: cpu_bf16)
     assert hardware.default_precision(accelerator) == precision
+
+
+def test_a_precision_is_taken_as_asked_for_or_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "bf16_supported", lambda: True)
+    assert hardware.chosen_precision("auto", "cpu") == "bf16-mixed"
+    assert hardware.chosen_precision("32-true", "cpu") == "32-true"
+    with pytest.raises(ConfigError, match="precision is '16-mixed': set auto or one of bf16-mixed, 32-true"):
+        hardware.chosen_precision("16-mixed", "cpu")
+
+
+def test_autocast_computes_in_the_precision() -> None:
+    layer, found = torch.nn.Linear(2, 2), {}
+    for precision in hardware.PRECISIONS:
+        with hardware.autocast(torch.device("cpu"), precision):
+            found[precision] = layer(torch.zeros(1, 2)).dtype
+    assert found == {"bf16-mixed": torch.bfloat16, "32-true": torch.float32}
 
 
 @pytest.mark.parametrize(("cpu_max", "cores"), [("200000 100000\n", 2), ("150000 100000\n", 2), ("max 100000\n", None)])

@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.learner import Learner, Progress, Schedule, drop_unsaved
+from agents.learner import Learner
 from agents.planners import CEM, Plan, Planner
 from agents.planning import PlanningAgent
+from agents.run import Run, drop_unsaved
+from agents.schedule import Progress, Schedule
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
@@ -116,19 +118,11 @@ def make(
     terms = ("beta", "observed", "forced", "open_loop", "feature", "reward", "continuation")
     weights = Weights(reconstruction="l2", **dict.fromkeys(terms, 1.0))
     unrolling = Unrolling(context=1, open_loop=2, stride=1, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0)
-    config = TrainConfig(
-        batch=2, window=4, learning_rate=1e-3, clip=10, ema_decay=0, unrolling=unrolling, weights=weights
-    )
-    return Learner(
-        folder,
-        schedule,
-        env=Fade(),
-        planner=PlanningAgent(model, planner),
-        model=model,
-        trainer=Trainer(model, config, make_fabric("cpu", 1, "32-true")),
-        records=Records(folder, keep=progress.metrics_bytes),
-        progress=progress,
-    )
+    config = TrainConfig(batch=2, window=4, learning_rate=1e-3, clip=10, unrolling=unrolling, weights=weights)
+    trainer = Trainer(model, config, make_fabric("cpu", 1, "32-true"))
+    run = Run(folder, {}, {}, schedule, Fade(), model, trainer, progress)
+    records = Records(folder, keep=progress.metrics_bytes)
+    return Learner(run, actor=PlanningAgent(model, planner), name="planner", records=records)
 
 
 def play(learner: Learner, count: int) -> list[tuple[Episode, list[int]]]:

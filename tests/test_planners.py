@@ -422,46 +422,49 @@ def shipped(name: str):
 
 
 def test_the_shipped_configs_make_planners() -> None:
-    assert make_planner(shipped("cem"), BOX) == CEM(horizon=12, candidates=128, iterations=4, elites=13)
-    assert make_planner(shipped("cem"), DISCRETE) == CategoricalCEM(horizon=12, candidates=128, iterations=4, elites=13)
-    assert make_planner(shipped("icem"), BOX) == ICEM(horizon=12, candidates=128, iterations=4, elites=13)
-    assert make_planner(shipped("mppi"), BOX) == MPPI(horizon=12, candidates=128, iterations=4)
-    assert make_planner(shipped("random_shooting"), BOX) == RandomShooting(horizon=12, candidates=512)
-    assert make_planner(shipped("random_shooting"), DISCRETE) == CategoricalRandomShooting(horizon=12, candidates=512)
+    assert make_planner(shipped("cem"), BOX, horizon=12) == CEM(horizon=12, candidates=128, iterations=4, elites=13)
+    assert make_planner(shipped("cem"), DISCRETE, horizon=12) == CategoricalCEM(
+        horizon=12, candidates=128, iterations=4, elites=13
+    )
+    assert make_planner(shipped("icem"), BOX, horizon=12) == ICEM(horizon=12, candidates=128, iterations=4, elites=13)
+    assert make_planner(shipped("mppi"), BOX, horizon=12) == MPPI(horizon=12, candidates=128, iterations=4)
+    assert make_planner(shipped("random_shooting"), BOX, horizon=12) == RandomShooting(horizon=12, candidates=512)
+    assert make_planner(shipped("random_shooting"), DISCRETE, horizon=12) == CategoricalRandomShooting(
+        horizon=12, candidates=512
+    )
 
 
 @pytest.mark.parametrize("name", ["icem", "mppi"])
 def test_an_action_space_that_a_planner_does_not_take_is_an_error(name: str) -> None:
     message = f"{name} does not plan discrete actions, which Keys-v0 takes: set planner= to one of cem, random_shooting"
     with pytest.raises(ConfigError, match=message):
-        make_planner(shipped(name), DISCRETE)
+        make_planner(shipped(name), DISCRETE, horizon=12)
 
 
 def test_an_unknown_planner_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"planner\.kind is 'cma': set one of cem, icem, mppi, random_shooting"):
-        make_planner({"kind": "cma"}, BOX)
+        make_planner({"kind": "cma"}, BOX, horizon=12)
     with pytest.raises(ConfigError, match=r"planner\.kind is None"):
-        make_planner({"horizon": 12}, BOX)
+        make_planner({"horizon": 12}, BOX, horizon=12)
 
 
 def test_a_planner_config_says_what_it_does_not_know_and_what_it_lacks() -> None:
     config = {"kind": "cem", "horizon": 12, "candidates": 128, "iterations": 4, "elites": 13}
-    assert make_planner({**config, "initial_std": 0.5}, BOX) == CEM(12, 128, 4, 13, initial_std=0.5)
+    assert make_planner({**config, "initial_std": 0.5}, BOX, horizon=12) == CEM(12, 128, 4, 13, initial_std=0.5)
     with pytest.raises(ConfigError, match="does not know elite: its settings are horizon, candidates"):
-        make_planner({**config, "elite": 13}, BOX)
+        make_planner({**config, "elite": 13}, BOX, horizon=12)
     with pytest.raises(ConfigError, match="for discrete actions does not know initial_std"):
-        make_planner({**config, "initial_std": 0.5}, DISCRETE)
+        make_planner({**config, "initial_std": 0.5}, DISCRETE, horizon=12)
     with pytest.raises(ConfigError, match=r"lacks iterations, elites: set planner.iterations"):
-        make_planner({"kind": "cem", "horizon": 12, "candidates": 128}, BOX)
+        make_planner({"kind": "cem", "horizon": 12, "candidates": 128}, BOX, horizon=12)
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {"kind": "cem", "horizon": 3, "candidates": 20, "iterations": 2, "elites": 1},
-        {"kind": "icem", "horizon": 3, "candidates": 20, "iterations": 2, "elites": 1},
+        {"kind": "icem", "horizon": 3, "candidates": 20, "iterations": 2, "elites": 4},
         {"kind": "mppi", "horizon": 3, "candidates": 20, "iterations": 2, "temperature": 0.01},
-        {"kind": "random_shooting", "horizon": 3, "candidates": 20},
     ],
     ids=lambda config: config["kind"],
 )
@@ -473,6 +476,31 @@ def test_the_best_of_all_is_found_when_it_is_proposed(config: dict[str, Any]) ->
 
     for spec in [BOX] if config["kind"] in ("icem", "mppi") else [BOX, DISCRETE]:
         low, high = (-torch.ones(2) if spec is BOX else torch.zeros(2)), torch.ones(2)
-        planner = make_planner(config, spec)
+        planner = make_planner(config, spec, horizon=12)
         plan = planner.plan(score, low, high, warm_start=None, generator=seeded(), proposals=best[None])
         torch.testing.assert_close(plan.actions, best, atol=0.05, rtol=0)
+
+
+def test_the_random_baseline_looks_at_no_proposals() -> None:
+    for planner, low in ((RandomShooting(3, 20), -torch.ones(2)), (CategoricalRandomShooting(3, 20), torch.zeros(2))):
+        plans = [
+            planner.plan(lambda x: x[:, 0, 0], low, torch.ones(2), warm_start=None, generator=seeded(), proposals=each)
+            for each in (None, 2 * torch.ones(1, 3, 2))
+        ]
+        assert torch.equal(plans[0].actions, plans[1].actions)
+
+
+def test_icem_counts_a_proposal_once() -> None:
+    best = torch.full((4, 3, 1), 0.4) + 0.01 * torch.arange(4.0)[:, None, None]
+    planner = ICEM(3, 36, 3, 6)
+    low, high = -torch.ones(1), torch.ones(1)
+    score = distance_to(torch.full((3, 1), 0.4))
+    plan = planner.plan(score, low, high, warm_start=None, generator=seeded(), proposals=best)
+    assert len(plan.elites.unique(dim=0)) == len(plan.elites) == 6
+    assert torch.equal(plan.actions, best[0])
+
+
+def test_an_open_horizon_is_the_callers() -> None:
+    config = {"kind": "random_shooting", "candidates": 8}
+    found = [make_planner({**config, "horizon": each}, BOX, horizon=5) for each in (None, 7)]
+    assert found == [RandomShooting(5, 8), RandomShooting(7, 8)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.actor import RandomActor, explored
 from agents.planners import CEM, CategoricalCEM, Plan
-from agents.planning import PlanningAgent, imagined_return, imagined_value, means, samples
+from agents.planning import PlanningAgent, imagined_return, imagined_value, means, samples, usual_horizon
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
@@ -341,6 +341,22 @@ def test_a_plans_value_is_discounted_and_ends_with_what_the_policy_earns_if_the_
     model.cliff = 5.0
     found = imagined_value(model, state, candidates, means)
     assert found.tolist() == [-4 - 0.5 * 5, -2 - 0.5 * 3 + 0.25 * 30]
+
+
+def test_values_that_differ_little_differ_under_autocast() -> None:
+    """Products would be rounded to 8 bits there."""
+    model = Valued(target=0.0)
+    state = model.initial(torch.from_numpy(draw(3).transpose(2, 0, 1).copy())[None, None], torch.zeros(1, 0, 1))
+    candidates = torch.linspace(0.5, 0.501, 50)[:, None, None].repeat(1, 2, 1)
+    expected = imagined_value(model, state, candidates, means)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(imagined_value(model, state, candidates, means), expected)
+    assert len(expected.unique()) > 40
+
+
+@pytest.mark.parametrize(("model", "horizon"), [(LineModel(), 12), (Valued(), 5)])
+def test_a_model_with_critics_is_not_looked_into_as_far(model: LineModel, horizon: int) -> None:
+    assert usual_horizon(model) == horizon
 
 
 @pytest.mark.parametrize("proposals", [0, 3])

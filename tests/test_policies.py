@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from agents.policies import NEEDS, make_actor
 from agents.sb3_policy import SB3Actor
 from agents.simulator import SimulatorAgent
 from envs import make_env
+from envs.filtered import FilteredEnv
 from envs.pixels import PixelEnv
 from worldmodel.build import build
 from worldmodel.checkpoint import Contexts
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError, ConfigError, WorldModelError
-from worldmodel.pretrained import save_pretrained
+from worldmodel.pretrained import from_pretrained, save_pretrained
 
 PENDULUM = {
     "backend": "gymnasium",
@@ -103,6 +105,28 @@ def test_each_policy_makes_its_actor_and_it_acts(env: PixelEnv, checkpoint: str,
         assert action.dtype == np.float32 and env.action_space.contains(action)
         frame, *_ = env.step(action)
         actor.observe(action, frame, generator)
+
+
+def test_a_policy_of_features_sees_those_of_the_checkpoints_model(
+    env: PixelEnv, checkpoint: str, tmp_path: Path
+) -> None:
+    from stable_baselines3 import PPO
+
+    model = from_pretrained(checkpoint)
+    filtered = FilteredEnv(env, model, precision="32-true")
+    policy = PPO("MlpPolicy", filtered, policy_kwargs={"net_arch": [8]}, device="cpu", seed=0)
+    policy.save(tmp_path / "ppo.zip")
+    given = {"sb3": str(tmp_path / "ppo.zip"), "precision": "32-true"}
+    actor, generator = make(env, "sb3", checkpoint=checkpoint, **given), torch.Generator()
+    seen, _ = filtered.reset(seed=0)
+    actor.reset(env.render())
+    for _ in range(3):
+        action = actor.act(generator)
+        np.testing.assert_array_equal(action, policy.predict(seen, deterministic=True)[0])
+        seen, *_ = filtered.step(action)
+        actor.observe(action, env.render(), generator)
+    with pytest.raises(ConfigError, match=r"ppo.zip sees Box.* no frames: set checkpoint= to the model in whose feat"):
+        make(env, "sb3", **given)
 
 
 @pytest.mark.parametrize("policy", ["planner", "simulator"])

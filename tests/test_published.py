@@ -32,7 +32,6 @@ def test_each_task_is_one_that_runs_are_recorded_under() -> None:
 
 def test_a_task_has_the_methods_that_report_it() -> None:
     assert published_returns("cartpole_balance", "balance") == {
-        "Dreamer": 472,
         "DreamerV2": 803,
         "DreamerV3": 932,
         "DrQ": 943,

@@ -6,6 +6,7 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -22,6 +23,7 @@ CONFIGS = {
     "agents.ladder": "ladder",
     "agents.minari_export": "minari_export",
     "agents.minari_import": "minari_import",
+    "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
     "worldmodel.summary": "summary",
     "worldmodel.train": "train_model",
@@ -57,6 +59,22 @@ def test_every_command_and_its_settings_exist(command: str) -> None:
 def test_the_example_of_ones_own_environment_is_the_one_that_is_tested() -> None:
     tested = (ROOT / "tests" / "dot.py").read_text().partition("class Dot")[2].replace("  # noqa: RUF012", "")
     assert tested.strip() in README
+
+
+def test_the_pipeline_of_sb3_trains_in_the_dream_and_acts_in_reality(
+    gl: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its code as it stands, with less of everything."""
+    section = README.partition("## Use it in your SB3 pipeline")[2].partition("\n## ")[0]
+    code = "\n".join(re.findall(r"```python\n(.*?)```", section, re.DOTALL))
+    for much, less in (("100_000", "400"), ("n_steps=100", "n_steps=25"), ("n_eval_episodes=10", "n_eval_episodes=1")):
+        assert code.count(much) == 1
+        code = code.replace(much, less)
+    monkeypatch.chdir(ROOT)
+    found: dict[str, Any] = {}
+    exec(code.replace('"ppo.zip"', repr(str(tmp_path / "ppo.zip"))), found)
+    assert found["ppo"].num_timesteps == 400 and (tmp_path / "ppo.zip").is_file()
+    assert 0 <= found["mean"] <= 1000 and found["std"] == 0
 
 
 def test_every_target_of_make_exists() -> None:

@@ -153,6 +153,12 @@ def test_contexts_are_true_windows_and_differ_while_they_can(tmp_path: Path) -> 
     assert single.frames.shape == (5, 1, 3, 2, 4) and single.actions.shape == (5, 0, 2)
 
 
+def test_beginnings_are_the_first_frames_of_episodes(tmp_path: Path) -> None:
+    found = Replay(fill(tmp_path, [10, 3, 1])).beginnings(60, rng())
+    assert found.frames.shape == (60, 1, 3, 2, 4) and found.actions.shape == (60, 0, 2)
+    assert (found.frames[:, 0, 1] == 0).all() and set(found.frames[:, 0, 0, 0, 0].tolist()) == {0, 1, 2}
+
+
 def test_statistics_of_all_frames_are_those_of_numpy(tmp_path: Path) -> None:
     random = rng(3)
     frames = [random.integers(0, 256, (length + 1, 2, 4, 3), dtype=np.uint8) for length in (9, 4)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import zipfile
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-import stable_baselines3
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import ActorCriticPolicy
@@ -54,10 +54,10 @@ class Noise(gymnasium.Env[np.ndarray, Any]):
 
 def make(algorithm: str, spec: EnvSpec, **others: Any) -> Any:
     """As somebody begins to train; the networks small, to be quick."""
-    if algorithm in ("DQN", "SAC", "TD3"):
+    if algorithm in ("DQN", "SAC", "TD3", "TQC"):
         others["buffer_size"] = 4
     others = {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 8}, "net_arch": [8]}, **others}
-    kind = getattr(stable_baselines3, algorithm)
+    kind = getattr(import_module(ALGORITHMS[algorithm]), algorithm)
     return kind("CnnPolicy", Noise(spec), seed=0, device="cpu", **others)
 
 
@@ -195,7 +195,7 @@ def test_another_algorithm_than_the_one_that_saved_is_named(tmp_path: Path) -> N
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'ppo': set one of A2C, DQN, PPO, SAC, TD3"):
+    with pytest.raises(ConfigError, match="'ppo': set one of A2C, DQN, PPO, SAC, TD3, TQC"):
         load_sb3(Path("model.zip"), "ppo")
 
 

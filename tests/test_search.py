@@ -121,7 +121,7 @@ def test_each_planner_scores_as_many_candidates_at_equal_samples(
 ) -> None:
     config = OmegaConf.to_container(OmegaConf.merge(OmegaConf.load(PLANNERS / f"{name}.yaml"), settings))
     assert isinstance(config, dict)
-    search = Search(make_planner(config, BOX), BOX, device=torch.device("cpu"))
+    search = Search(make_planner(config, BOX, horizon=12), BOX, device=torch.device("cpu"))
     generator, counts = torch.Generator().manual_seed(0), []
 
     def score(candidates: Tensor) -> Tensor:
@@ -139,7 +139,7 @@ def test_each_planner_scores_as_many_candidates_at_equal_samples(
 
 def test_a_search_that_finds_nothing_finite_is_an_error() -> None:
     config = {"kind": "random_shooting", "horizon": 2, "candidates": 4}
-    search = Search(make_planner(config, BOX), BOX, device=torch.device("cpu"))
+    search = Search(make_planner(config, BOX, horizon=12), BOX, device=torch.device("cpu"))
     with pytest.raises(WorldModelError, match="none of 4 candidates has a finite score"):
         search.find(lambda candidates: torch.full((len(candidates),), torch.nan), torch.Generator())
     assert search.plan is None

@@ -139,7 +139,7 @@ def test_an_episode_is_as_in_an_environment_in_which_nobody_planned(id: str) -> 
     settings |= {"action_repeat": 2, "time_limit": 12, "size": [16, 16]}
     env, twin = make_env(settings), make_env(settings)
     small = {"kind": "cem", "horizon": 3, "candidates": 6, "iterations": 2, "elites": 2}
-    agent = SimulatorAgent(env, make_planner(small, env.env_spec))
+    agent = SimulatorAgent(env, make_planner(small, env.env_spec, horizon=12))
     episode = play_episode(env, agent, spec=env.env_spec, seed=4, exploration=0.5, name="simulator")
     assert len(episode) == 6 and len(np.unique(episode.actions, axis=0)) > 1
     frames = [twin.reset(seed=4)[0]]
@@ -154,9 +154,9 @@ def test_an_episode_is_as_in_an_environment_in_which_nobody_planned(id: str) -> 
 
 def test_it_goes_to_the_target_and_stays() -> None:
     env = pixels(Line(STEPS, target=3.0))
-    assert walk(env, SimulatorAgent(env, make_planner(CEM, env.env_spec)), 6) == [1, 2, 3, 3, 3, 3]
+    assert walk(env, SimulatorAgent(env, make_planner(CEM, env.env_spec, horizon=12)), 6) == [1, 2, 3, 3, 3, 3]
     env = pixels(Line(PUSHES, target=3.0))
-    places = walk(env, SimulatorAgent(env, make_planner(CEM, env.env_spec)), 6)
+    places = walk(env, SimulatorAgent(env, make_planner(CEM, env.env_spec, horizon=12)), 6)
     assert places[0] > 1.5 and all(abs(place - 3) < 0.3 for place in places[-4:])
 
 
@@ -194,7 +194,7 @@ def test_a_search_begins_where_the_last_ended_and_afresh_in_a_new_episode() -> N
 def test_the_generator_alone_decides_and_exploration_is_added() -> None:
     def acts(seed: int, exploration: float) -> list[float]:
         env = pixels(Line(PUSHES))
-        agent = SimulatorAgent(env, make_planner(CEM, env.env_spec))
+        agent = SimulatorAgent(env, make_planner(CEM, env.env_spec, horizon=12))
         agent.reset(env.render())
         return agent.act(seeded(seed), exploration).tolist()
 

@@ -90,6 +90,20 @@ def test_where_follows_shared_maps() -> None:
     check(going.where(torch.tensor([False, True, False]), fresh), 9, 2, 7)
 
 
+@pytest.mark.parametrize("frames", [False, True])
+def test_fresh_rows_are_put_in_place_in_order(frames: bool) -> None:
+    going, fresh = state(1, 2, 3, frames=frames), state(7, 8, frames=frames)
+    check(going.put(torch.tensor([True, False, True]), fresh), 7, 2, 8, frames=frames)
+    check(going.put(torch.tensor([False, False, False]), fresh[[]]), 1, 2, 3, frames=frames)
+    check(going[[2, 1, 0]].put(torch.tensor([False, True, False]), fresh[[1]]), 3, 8, 1, frames=frames)
+
+
+@pytest.mark.parametrize(("mask", "rows"), [([True, False, True], 1), ([True, False], 1)])
+def test_fresh_rows_must_be_as_many_as_the_mask_names(mask: list[bool], rows: int) -> None:
+    with pytest.raises(ValueError, match=rf"a mask of {len(mask)}, {sum(mask)} of them True, and 1 fresh rows for 3"):
+        state(1, 2, 3).put(torch.tensor(mask), state(7))
+
+
 def test_states_are_stacked_in_order() -> None:
     check(concatenate([state(1), state(2, 3), state(4)]), 1, 2, 3, 4)
     check(concatenate([state(1, frames=True), state(2, 3, frames=True)]), 1, 2, 3, frames=True)

@@ -22,7 +22,7 @@ from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
-from worldmodel.trainer import PATIENCE, TrainConfig, Trainer, make_fabric, mean_terms
+from worldmodel.trainer import FOLLOWING, PATIENCE, TrainConfig, Trainer, make_fabric, mean_terms
 from worldmodel.unroll import Unrolling
 
 SPEC = EnvSpec("line", "reach", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
@@ -48,7 +48,6 @@ CONFIG = TrainConfig(
     window=6,
     learning_rate=1e-2,
     clip=10.0,
-    ema_decay=0,
     unrolling=Unrolling(context=2, open_loop=3, stride=2, draw_observed=0.5, draw_forced=0.5, draw_open_loop=0.5),
     weights=Weights("l2", beta=1e-3, observed=1, forced=1, open_loop=1, feature=1, reward=1, continuation=1),
 )
@@ -73,9 +72,11 @@ def replay(folder: Path, count: int = 6, **changes: int) -> Replay:
     return Replay(folder)
 
 
-def trainer(seed: int = 0, precision: str = "32-true", config: TrainConfig = CONFIG) -> Trainer:
+def trainer(
+    seed: int = 0, precision: str = "32-true", config: TrainConfig = CONFIG, model: ModelConfig = MODEL
+) -> Trainer:
     torch.manual_seed(seed)
-    return Trainer(build(MODEL, SPEC), config, make_fabric("cpu", 1, precision))
+    return Trainer(build(model, SPEC), config, make_fabric("cpu", 1, precision))
 
 
 def copied(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -134,9 +135,13 @@ def test_a_resumed_trainer_reaches_the_same_weights(ema_decay: float, tmp_path: 
     assert not same(whole.model.state_dict(), forgetful.model.state_dict())  # the optimiser's moments matter
 
 
-def test_the_model_is_the_average_of_what_is_fitted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("critics", [0, 2])
+def test_the_model_is_the_average_of_what_is_fitted(critics: int, tmp_path: Path) -> None:
     """Two updates' plain mean, then what the decay says; and averaging changes nothing that is fitted."""
-    averaged, plain = trainer(config=replace(CONFIG, ema_decay=0.6)), trainer()
+    model, weights = replace(MODEL, critics=critics), replace(CONFIG.weights, value=1.0)
+    plain, averaged = (
+        trainer(model=model, config=replace(CONFIG, weights=weights, ema_decay=decay)) for decay in (0, 0.6)
+    )
     data = replay(tmp_path)
     fits = [fitted.fit(data, 4, seed=0) for fitted in (averaged, plain)]
     expected: dict[str, Tensor] = {}
@@ -152,14 +157,18 @@ def test_the_model_is_the_average_of_what_is_fitted(tmp_path: Path) -> None:
     assert same(dict(averaged.model.named_buffers()), dict(plain.model.named_buffers()))
 
 
-def test_averaging_can_begin_and_end_with_a_resumed_run(tmp_path: Path) -> None:
-    data, average = replay(tmp_path), replace(CONFIG, ema_decay=0.9)
-    for before, after in ((CONFIG, average), (average, CONFIG)):
-        first, second = trainer(config=before), trainer(seed=1, config=after)
-        list(first.fit(data, 2, seed=0))
-        second.model.load_state_dict(first.model.state_dict())
-        second.load_state_dict(first.state_dict())
-        assert same(first.model.state_dict(), second.fitted.state_dict())
+def test_an_update_moves_the_critics_slow_copies_a_little_of_the_way(tmp_path: Path) -> None:
+    config = replace(CONFIG, weights=replace(CONFIG.weights, value=1.0))
+    fitted = trainer(model=replace(MODEL, critics=2), config=config)
+    critics = fitted.model.actor_critic
+    assert critics is not None
+    before = [weight.clone() for weight in critics.targets.parameters()]
+    list(fitted.fit(replay(tmp_path), 1, seed=0))
+    moved = 0.0
+    for old, slow, fast in zip(before, critics.targets.parameters(), critics.critics.parameters(), strict=True):
+        torch.testing.assert_close(slow, old + FOLLOWING * (fast - old))
+        moved += float((slow - old).abs().sum())
+    assert moved > 0
 
 
 def test_the_seed_alone_decides_what_is_drawn(tmp_path: Path) -> None:

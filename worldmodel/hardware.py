@@ -11,6 +11,10 @@ from pathlib import Path
 
 import torch
 
+from worldmodel.errors import ConfigError
+
+PRECISIONS = ("bf16-mixed", "32-true")  # as Lightning Fabric names them
+
 # Processor flags (as Linux names them) of instructions that multiply bfloat16.
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 
@@ -38,6 +42,18 @@ def default_precision(accelerator: str) -> str:
     else:
         fast = accelerator == "cpu" and bf16_supported()
     return "bf16-mixed" if fast else "32-true"
+
+
+def chosen_precision(precision: str, accelerator: str) -> str:
+    """One of `PRECISIONS`: the one asked for, or the accelerator's own for ``auto``; ConfigError for another."""
+    if precision not in ("auto", *PRECISIONS):
+        raise ConfigError(f"precision is {precision!r}: set auto or one of {', '.join(PRECISIONS)}")
+    return default_precision(accelerator) if precision == "auto" else precision
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:
+    """Computes within as Fabric's ``autocast`` does on this device, in one of `PRECISIONS`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed")
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:

@@ -147,6 +147,12 @@ class Replay:
         windows = self._read(*_locate(drawn, starts), frames)
         return Contexts(frames=windows.frames, actions=windows.actions)
 
+    def beginnings(self, count: int, generator: np.random.Generator) -> Contexts:
+        """Draws first frames of episodes, each on its own: contexts of one frame, as an agent knows at a start."""
+        files = generator.integers(self.episodes, size=count)
+        windows = self._read(files, np.zeros(count, np.int64), 1)
+        return Contexts(frames=windows.frames, actions=windows.actions)
+
     def frame_statistics(self, limit: int, generator: np.random.Generator) -> FrameStatistics:
         """Statistics of up to `limit` >= 1 frames, drawn without repetition, and of every reward.
 

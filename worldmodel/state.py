@@ -83,6 +83,15 @@ class State:
         merged = concatenate([self, other])
         return merged[torch.where(mask, 0, b) + torch.arange(b, device=mask.device)]
 
+    def put(self, mask: Tensor, fresh: State) -> State:
+        """This state with the rows where `mask` (b,) is True replaced by those of `fresh`, one for each, in order."""
+        b, m = len(self), int(mask.sum())
+        if not (len(mask) == b and len(fresh) == m):
+            raise ValueError(f"a mask of {len(mask)}, {m} of them True, and {len(fresh)} fresh rows for {b} rows")
+        rows = torch.arange(b, device=mask.device)
+        rows[mask] = torch.arange(b, b + m, device=mask.device)
+        return concatenate([self, fresh])[rows]
+
 
 def concatenate(states: list[State]) -> State:
     """States of the same model, one below the other: rows b1 + b2 + ..."""

@@ -214,7 +214,11 @@ class SVG(nn.Module):
         return self.statistics.reward_std / (1 - self.discount) ** 0.5
 
     def value(self, state: State) -> Tensor:
-        """What the policy will earn from here on (b,), discounted, on the environment's scale; 0 without critics."""
+        """What will be earned from here on (b,), discounted, on the environment's scale; 0 without critics.
+
+        By the policy, as the critics say; they learn from three rewards at a time of whatever played, planner included,
+        so where it plays better than the policy they say more than the policy alone earns.
+        """
         if self.actor_critic is None:
             return torch.zeros(len(state), device=self.device)
         return self.value_unit * self.actor_critic.prospects(state.feature).mean(0)

@@ -17,8 +17,9 @@ def temporal_difference(
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The critics' loss (), the policy's (), and terms to log.
 
-    Critics are fitted at what was imagined open-loop, where plans ask them. As in TD-MPC (Hansen et al. 2022), but with
-    returns of `STEPS` rewards, and features that the critics do not shape.
+    Critics are fitted at what was imagined open-loop, up to one step before the end of the longest rollout; the policy
+    at true frames. As in TD-MPC (Hansen et al. 2022), but with returns of `STEPS` rewards that came, whoever played,
+    and features that the critics do not shape.
 
     Args:
         unit: () of values, on the rewards' scale.

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from worldmodel.errors import ConfigError, WorldModelError, check_whole
-from worldmodel.hardware import default_precision
+from worldmodel.hardware import chosen_precision
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG, channels_last
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.unroll import Unrolling, unroll
 
-PRECISIONS = ("bf16-mixed", "32-true")
 FOLLOWING = 0.02  # share of the way to the critics that their slow copies go in an update
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
 
@@ -39,18 +38,18 @@ class TrainConfig:
         window: frames a window.
         learning_rate: Adam's.
         clip: largest norm of the gradient.
+        unrolling, weights: what is predicted, and what each term counts.
         ema_decay: in [0, 1): what an exponential moving average of the weights keeps at an update; the average is the
             model that acts and is saved. 0: the weights themselves are, and none are held twice.
-        unrolling, weights: what is predicted, and what each term counts.
     """
 
     batch: int
     window: int
     learning_rate: float
     clip: float
-    ema_decay: float
     unrolling: Unrolling
     weights: Weights
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("batch", "window"):
@@ -80,12 +79,9 @@ def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 
     Raises ConfigError for settings that Fabric refuses, more than one device, and precisions that need a scaled loss.
     """
-    if precision not in ("auto", *PRECISIONS):
-        raise ConfigError(f"precision is {precision!r}: set auto or one of {', '.join(PRECISIONS)}")
+    precision = chosen_precision(precision, accelerator)
     if devices not in (1, "1"):
         raise ConfigError(f"devices is {devices!r}: one device fits and acts, set devices=1")
-    if precision == "auto":
-        precision = default_precision(accelerator)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, precision=cast(Any, precision))
@@ -112,7 +108,7 @@ class Objective(nn.Module):
             return loss, terms
         critic, policy, more = temporal_difference(outputs.judgement, batch, self.model.value_unit, self.model.discount)
         loss = loss + self.config.weights.value * critic + policy
-        return loss, {**terms, **more, "loss": loss}
+        return loss, {**terms, **more, "policy": policy, "loss": loss}
 
 
 class Trainer:
@@ -137,7 +133,7 @@ class Trainer:
                 "a window's first frame lacks the one before it, which model.features=pair needs to know how things "
                 "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
-        self.model = fabric.to_device(channels_last(model))
+        self.model = cast(SVG, fabric.to_device(channels_last(model)))
         self.fitted = copy.deepcopy(model) if config.ema_decay else model
         self.config = config
         self.fabric = fabric
@@ -153,13 +149,10 @@ class Trainer:
         return {**state, "fitted": self.fitted.state_dict()} if self.config.ema_decay else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`'s output, with the model's weights already in place.
-
-        An average that begins here begins with these weights, and one that ends here leaves them.
-        """
+        """Goes on from `state_dict`'s output, with the model's weights already in place."""
         self.updates, self._skipped = state["updates"], state["skipped"]
         if self.config.ema_decay:
-            self.fitted.load_state_dict(state.get("fitted", self.model.state_dict()))
+            self.fitted.load_state_dict(state["fitted"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:

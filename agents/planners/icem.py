@@ -83,7 +83,9 @@ class ICEM:
             noise = coloured_noise(n, h, a, beta=self.beta, generator=generator).to(low.device)
             drawn = (mean + std * noise).clamp(low, high)
             last = mean[None][: iteration == self.iterations - 1]
-            candidates = joined(torch.cat([drawn, survivors, last]), proposals)
+            candidates = torch.cat([drawn, survivors, last])
+            if iteration == 0:  # the best of them survive
+                candidates = joined(candidates, proposals)
             scores = score(candidates)
             best = finite_elites(scores, self.elites)
             elites = candidates[best]

@@ -24,8 +24,10 @@ PLANNERS: dict[str, dict[str, type[Any]]] = {
 """Each planner by its name, for each kind of action that it takes."""
 
 
-def make_planner(config: Mapping[str, Any], spec: EnvSpec) -> Planner:
+def make_planner(config: Mapping[str, Any], spec: EnvSpec, *, horizon: int) -> Planner:
     """The planner that the key ``kind`` names; the other keys are its attributes.
+
+    `horizon` counts where the configuration's is null.
 
     Raises ConfigError for a planner that does not exist or does not take the environment's actions, for unknown or
     missing keys, and for numbers that cannot work together.
@@ -33,6 +35,8 @@ def make_planner(config: Mapping[str, Any], spec: EnvSpec) -> Planner:
     if not isinstance(config, Mapping):
         raise ConfigError(f"the planner is {config!r}: give its settings, as configs/planner/ does")
     settings = {str(key): value for key, value in config.items()}
+    if "horizon" in settings and settings["horizon"] is None:
+        settings["horizon"] = horizon
     name = settings.pop("kind", None)
     if name not in PLANNERS:
         raise ConfigError(f"planner.kind is {name!r}: set one of {', '.join(PLANNERS)}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.planners.planner import Plan, Score, check_counts, finite_elites, joined
+from agents.planners.planner import Plan, Score, check_counts, finite_elites
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class RandomShooting:
         generator: torch.Generator,
         proposals: Tensor | None = None,
     ) -> Plan:
-        """The best h actions (h, a) between `low` and `high` (a,); raises WorldModelError when none is finite."""
+        """The best h actions (h, a) between `low` and `high` (a,); raises WorldModelError when none is finite.
+
+        Proposals are not looked at: what a search is measured against knows no policy.
+        """
         size = (self.candidates, self.horizon, len(low))
         # Drawn where the generator lives: a CPU generator gives the same plan whatever device scores it.
         uniform = torch.rand(size, generator=generator, device=generator.device).to(low.device)
-        return _best(score, joined(low + (high - low) * uniform, proposals))
+        return _best(score, low + (high - low) * uniform)
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,13 @@ class CategoricalRandomShooting:
         generator: torch.Generator,
         proposals: Tensor | None = None,
     ) -> Plan:
-        """The best h one-hot actions (h, a); `low` and `high` (a,) are the zeros and ones of one-hot vectors."""
+        """The best h one-hot actions (h, a); `low` and `high` (a,) are the zeros and ones of one-hot vectors.
+
+        Proposals are not looked at.
+        """
         size = (self.candidates, self.horizon)
         chosen = torch.randint(len(low), size, generator=generator, device=generator.device)
-        return _best(score, joined(functional.one_hot(chosen, len(low)).to(low), proposals))
+        return _best(score, functional.one_hot(chosen, len(low)).to(low))
 
 
 def _best(score: Score, candidates: Tensor) -> Plan:

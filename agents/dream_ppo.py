@@ -1,0 +1,196 @@
+"""PPO in the dream of a model that is being fitted (SimPLe, Kaiser et al. 2020): Stable-Baselines3's, on features."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from torch import Tensor
+
+from agents.forecast import noise
+from agents.sb3 import ImaginedVecEnv
+from envs.dream import Dream
+from envs.spec import action_vectors
+from envs.starts import WindowStarts
+from envs.view import features
+from worldmodel.checkpoint import Contexts
+from worldmodel.episode import episode_path, save_episode
+from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.hardware import without_autocast
+from worldmodel.replay import Replay
+from worldmodel.state import State
+from worldmodel.svg import SVG
+
+LOGGED = ("train/explained_variance", "train/approx_kl", "train/value_loss", "train/std")
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How a policy learns in the dream; `configs/ppo_imagine.yaml` gives each.
+
+    Attributes:
+        observation: ``features``, or ``frames`` for a policy that looks at pictures.
+        num_envs: dreams side by side.
+        horizon: decisions of a dream; what comes after is the value function's to say.
+        steps: imagined decisions after each episode, rounded up to whole rollouts of num_envs x n_steps.
+        n_steps, batch_size, n_epochs, learning_rate, gamma, gae_lambda, clip_range, ent_coef: SB3's PPO's.
+    """
+
+    observation: str
+    num_envs: int
+    horizon: int
+    steps: int
+    n_steps: int
+    batch_size: int
+    n_epochs: int
+    learning_rate: float
+    gamma: float
+    gae_lambda: float
+    clip_range: float
+    ent_coef: float
+
+    def __post_init__(self) -> None:
+        if self.observation not in ("features", "frames"):
+            raise ConfigError(f"ppo.observation is {self.observation!r}: set features or frames")
+        for key in ("num_envs", "horizon", "steps", "n_steps", "batch_size", "n_epochs"):
+            check_whole(f"ppo.{key}", getattr(self, key), 1)
+        rollout = self.num_envs * self.n_steps
+        if rollout % self.batch_size:
+            raise ConfigError(
+                f"ppo.batch_size ({self.batch_size}) does not divide a rollout of ppo.num_envs x ppo.n_steps = "
+                f"{rollout} decisions: set one that does"
+            )
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> PPOConfig:
+        """From plain values, as YAML gives them; raises ConfigError for a key too many or too few."""
+        try:
+            return cls(**data)
+        except TypeError as error:
+            raise ConfigError(f"ppo cannot be used as given ({error}): set the keys of ppo_imagine.yaml") from error
+
+
+class Nowhere:
+    """Where dreams start before there are episodes."""
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """Raises DataError."""
+        raise DataError("the run has no episodes yet, so dreams have nowhere to start: collect some first")
+
+
+class DreamPPO:
+    """A policy, its optimiser, and the dream that it learns in.
+
+    The model may be fitted between calls of `train`: each begins new dreams, from what was collected until then.
+    Rewards are divided by a running deviation of their discounted sums, as PPO's value function wants them.
+
+    Args:
+        model: to dream in.
+        context: frames that a dream's start is filtered from.
+        seed: of the policy's first weights.
+    """
+
+    def __init__(self, model: SVG, config: PPOConfig, *, context: int, seed: int) -> None:
+        self.config = config
+        self._model = model
+        self._context = context
+        self._dream = Dream(
+            model,
+            Nowhere(),
+            num_envs=config.num_envs,
+            horizon=config.horizon,
+            observation=config.observation,
+        )
+        monitored = VecMonitor(ImaginedVecEnv(self._dream))
+        self._rewards = VecNormalize(monitored, norm_obs=False, gamma=config.gamma)
+        self._ppo = PPO(
+            "MlpPolicy" if config.observation == "features" else "CnnPolicy",
+            self._rewards,
+            n_steps=config.n_steps,
+            batch_size=config.batch_size,
+            n_epochs=config.n_epochs,
+            learning_rate=config.learning_rate,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            clip_range=config.clip_range,
+            ent_coef=config.ent_coef,
+            seed=seed,
+            device="cpu" if config.observation == "features" else model.device,
+        )
+        self._ppo.set_logger(Logger(folder=None, output_formats=[]))
+
+    @property
+    def ppo(self) -> PPO:
+        """SB3's algorithm, to save or to take the policy of."""
+        return self._ppo
+
+    def train(self, replay: Replay, *, seed: int) -> dict[str, float | int | None]:
+        """Learns for `config.steps` imagined decisions that start anywhere in the replay's episodes.
+
+        Everything random follows from the seed, also SB3's and torch's global streams, which it sets. Returns what
+        `LOGGED` names, of the last rollout, with the mean return of the latest dreams and the decisions dreamed so far.
+        """
+        self._dream.starts = WindowStarts(replay, self._context)
+        self._ppo.set_random_seed(seed)
+        env = self._ppo.get_env()
+        assert env is not None
+        self._ppo.set_env(env)  # so that it begins with new dreams
+        if self._ppo.ep_info_buffer is not None:
+            self._ppo.ep_info_buffer.clear()  # of dreams in an older model
+        self._ppo.learn(self.config.steps, reset_num_timesteps=False)
+        values = self._ppo.logger.name_to_value
+        ended = self._ppo.ep_info_buffer
+        logged = {name.partition("/")[2]: float(values[name]) for name in LOGGED if name in values}
+        dreamed = float(np.mean([episode["r"] for episode in ended])) if ended else None
+        return {"imagined_return": dreamed, "imagined_steps": self._ppo.num_timesteps, **logged}
+
+    def pace(self) -> float:
+        """Seconds that `train` takes here, by one rollout of a policy that is thrown away."""
+        with tempfile.TemporaryDirectory() as folder:
+            save_episode(noise(self._model.spec, self._context + 1), episode_path(Path(folder), 0))
+            rollout = replace(self.config, steps=self.config.num_envs * self.config.n_steps)
+            twin = DreamPPO(self._model, rollout, context=self._context, seed=0)
+            twin.train(Replay(Path(folder)), seed=0)
+            start = time.perf_counter()
+            twin.train(Replay(Path(folder)), seed=0)
+            took = time.perf_counter() - start
+        return took * math.ceil(self.config.steps / rollout.steps)
+
+    def act(self, state: State) -> Tensor:
+        """What the policy does at states of n rows, without exploration: (n, a) in [-1, 1], or one-hot."""
+        if self.config.observation == "features":
+            seen = features(state)
+        else:
+            seen = (255 * self._model.decode(state)).round().to(torch.uint8).permute(0, 2, 3, 1)
+        with without_autocast(self._model.device):
+            actions, _ = self._ppo.policy.predict(seen.cpu().numpy(), deterministic=True)
+        return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs; tensors, numbers and strings, so that reading it runs no code."""
+        returns = self._rewards.ret_rms
+        return {
+            "policy": self._ppo.policy.state_dict(),
+            "optimizer": self._ppo.policy.optimizer.state_dict(),
+            "steps": self._ppo.num_timesteps,
+            "returns": {"mean": float(returns.mean), "var": float(returns.var), "count": float(returns.count)},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from `state_dict`'s output."""
+        self._ppo.policy.load_state_dict(state["policy"])
+        self._ppo.policy.optimizer.load_state_dict(state["optimizer"])
+        self._ppo.num_timesteps = state["steps"]
+        returns = self._rewards.ret_rms
+        returns.mean, returns.var = np.float64(state["returns"]["mean"]), np.float64(state["returns"]["var"])
+        returns.count = state["returns"]["count"]

@@ -1,0 +1,140 @@
+"""Learns a world model from pixels and a policy in its dream: ``python -m agents.ppo_imagine env=cartpole``.
+
+SimPLe's loop (Kaiser et al. 2020): play an episode with the policy, fit the model, let PPO learn in the model, and
+repeat. Ends with a table, a learning curve, how far the dream can be trusted, a video of what the model dreams, and the
+policy for Stable-Baselines3; `configs/ppo_imagine.yaml` lists every setting.
+"""
+
+from __future__ import annotations
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from agents.closing import draw_curve, draw_dream, returns_table
+from agents.dream_ppo import DreamPPO, PPOConfig
+from agents.forecast import forecast
+from agents.learner import Learner
+from agents.run import begin, open_records
+from agents.sb3_policy import SB3Actor
+from agents.schedule import Progress
+from agents.seeds import seed_of
+from agents.trust import Trust, measure_trust
+from envs.filtered import Filter
+from worldmodel.command import command
+from worldmodel.episode import Episode
+from worldmodel.errors import ConfigError
+from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.trust import draw_trust
+from worldmodel.records import read_records
+from worldmodel.replay import Replay
+from worldmodel.run_folder import run_config
+
+FIXED = ("seed", "budget", "rendering", "feedback")  # in a resumed run
+SAMPLED = {"exploration": 1.0, "final_exploration": 1.0, "exploration_episodes": 1}  # all that is played is
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ppo_imagine")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    learner, ppo = make_learner(config)
+    print(f"run folder: {learner.folder}")
+    print(f"budget {config.budget}: {estimate(learner, ppo)}", flush=True)
+    try:
+        if learner.progress == Progress():
+            learner.evaluate_random()
+        learn(learner, ppo, trust_horizon=config.trust_horizon)
+        finish(learner, ppo, trust_horizon=config.trust_horizon)
+    finally:
+        learner.records.close()
+
+
+def estimate(learner: Learner, ppo: DreamPPO) -> str:
+    """What the run will do yet, and how long that takes here."""
+    played = learner.progress.episodes
+    line = forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played, beside=ppo.pace())
+    return f"{line}; {ppo.config.steps} imagined decisions after each episode"
+
+
+def learn(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:
+    """Plays, fits, dreams, evaluates and saves, an episode at a time."""
+    total = learner.schedule.episodes
+    with tqdm(total=total, initial=learner.progress.episodes, unit="episode", disable=None) as bar:
+        while learner.progress.episodes < total:
+            bar.set_postfix_str("playing")
+            episode = learner.collect()
+            for update in learner.fit():
+                bar.set_postfix_str(f"update {update}")
+            played = learner.progress.episodes
+            line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
+            if played >= learner.schedule.seed_episodes:
+                bar.set_postfix_str("dreaming")
+                dream(learner, ppo)
+            if learner.schedule.due(played):
+                bar.set_postfix_str("evaluating")
+                episodes = learner.evaluate()
+                found = trust(learner, ppo, episodes, trust_horizon).summary()
+                learner.record("trust", **found)
+                line += f"; evaluation {sum(episode.total for episode in episodes) / len(episodes):.1f}, of which "
+                line += f"{found['horizon']} decisions imagined {found['imagined']:.1f}, earned {found['real']:.1f}"
+            learner.save(ppo=ppo.state_dict())
+            bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
+            bar.update()
+
+
+def dream(learner: Learner, ppo: DreamPPO) -> None:
+    """Lets the policy learn in the model as it is now."""
+    played = learner.progress.episodes
+    with learner.clock("wall_clock_s") as elapsed:
+        replay = Replay(learner.folder / "episodes")
+        values = ppo.train(replay, seed=seed_of(learner.schedule.seed, "dream", played))
+    learner.record("dream", seconds=elapsed(), **values)
+
+
+def trust(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int) -> Trust:
+    """Of the policy that played these episodes, in the model as it is now."""
+    seed = seed_of(learner.schedule.seed, "trust", learner.progress.episodes)
+    context = learner.schedule.context
+    with learner.trainer.fabric.autocast():
+        return measure_trust(learner.model, ppo.act, episodes, context=context, horizon=horizon, seed=seed)
+
+
+def finish(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:
+    """Saves the policy, prints the table, and says where everything is."""
+    metrics, folder = learner.folder / "metrics.jsonl", learner.folder
+    ppo.ppo.save(folder / "policy.zip")
+    chance, played = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
+    print(returns_table({"random policy": chance, "policy": played}))
+    episodes = learner.evaluated()
+    found = trust(learner, ppo, episodes, trust_horizon)
+    draw_trust(folder / "trust.png", found.imagined, found.real)
+    videos = draw_dream(folder, learner.model, episodes[0], context=learner.schedule.context)
+    for path in [draw_curve(folder), folder / "trust.png", *videos, folder / "policy.zip", metrics]:
+        print(path)
+
+
+def make_learner(config: DictConfig) -> tuple[Learner, DreamPPO]:
+    """A run, anew or from its newest checkpoint, in which a policy acts, and what teaches it."""
+    run = begin(config, feedback=config.feedback, **SAMPLED)
+    settings = PPOConfig.from_mapping(run.settings["ppo"])
+    spec = run.model.spec
+    decisions = -(-spec.time_limit // spec.action_repeat)
+    if spec.time_limit and config.trust_horizon > decisions:
+        raise ConfigError(
+            f"trust_horizon is {config.trust_horizon}, an episode of {spec.task} has {decisions} decisions: "
+            f"set trust_horizon <= {decisions}"
+        )
+    ppo = DreamPPO(run.model, settings, context=config.context, seed=seed_of(config.seed, "policy"))
+    if run.saved:
+        ppo.load_state_dict(run.saved["ppo"])
+    eyes = Filter(run.model, num_envs=1) if settings.observation == "features" else None
+    actor = SB3Actor(ppo.ppo.policy, spec, eyes)
+    return Learner(run, actor=actor, name="policy", records=open_records(config, run)), ppo
+
+
+if __name__ == "__main__":
+    main()

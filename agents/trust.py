@@ -1,0 +1,109 @@
+"""How far to trust a dream: what a policy earns in it, beside what it earned for real from the same states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.episode import Episode
+from worldmodel.errors import DataError, check_whole
+from worldmodel.state import State, concatenate
+from worldmodel.svg import WorldModel
+
+Act = Callable[[State], Tensor]
+"""A policy without exploration: states of n rows to actions (n, a), on the states' device."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Rewards from n start states on, h decisions each; after a termination they are 0.
+
+    Attributes:
+        imagined: (n, h), in the model, each by the probability that the task has not terminated before it.
+        real: (n, h), as they came.
+    """
+
+    imagined: np.ndarray
+    real: np.ndarray
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Of returns over the whole horizon: means, root mean square difference, and correlation over starts.
+
+        A policy that exploits the model is one whose imagined mean runs away from the real one. The correlation, in
+        [-1, 1], is None where either never varies.
+        """
+        imagined, real = self.imagined.sum(1), self.real.sum(1)
+        varies = min(np.std(imagined), np.std(real)) > 1e-8
+        return {
+            "starts": len(imagined),
+            "horizon": self.imagined.shape[1],
+            "imagined": float(imagined.mean()),
+            "real": float(real.mean()),
+            "error": float(np.sqrt(np.mean((imagined - real) ** 2))),
+            "correlation": float(np.corrcoef(imagined, real)[0, 1]) if varies else None,
+        }
+
+
+def measure_trust(
+    model: WorldModel, act: Act, episodes: Sequence[Episode], *, context: int, horizon: int, seed: int
+) -> Trust:
+    """Imagines on from states of some episodes, with the policy that played them.
+
+    Starts follow each other by half the horizon, so every reward counts about twice. States are filtered from up to
+    `context` frames with the mean of each z; what is imagined draws z from the prior.
+
+    Args:
+        episodes: played by `act`, without exploration.
+        horizon: decisions, h.
+        seed: of what is imagined.
+
+    Raises DataError when no episode has h decisions or a termination.
+    """
+    check_whole("horizon", horizon, 1)
+    generator = torch.Generator().manual_seed(seed)
+    imagined, real = [], []
+    for episode in episodes:
+        earned = np.pad(episode.rewards, (0, horizon - 1 if episode.terminated else 0))
+        starts = np.arange(0, len(earned) - horizon + 1, max(1, horizon // 2))
+        if len(starts) == 0:
+            continue
+        real.append(np.stack([earned[start : start + horizon] for start in starts]))
+        states = _filtered(model, episode, starts, context)
+        imagined.append(_imagine(model, act, states, horizon, generator))
+    if not real:
+        raise DataError(
+            f"no episode is known for {horizon} decisions, the longest of {len(episodes)} has "
+            f"{max(map(len, episodes), default=0)}: set a shorter horizon"
+        )
+    return Trust(np.concatenate(imagined), np.concatenate(real))
+
+
+@torch.inference_mode()
+def _filtered(model: WorldModel, episode: Episode, starts: np.ndarray, context: int) -> list[State]:
+    """The state at each start, from as many of the frames before it as `context` holds."""
+    states = []
+    for start in starts:
+        first = max(0, int(start) + 1 - context)
+        frames = torch.from_numpy(episode.frames[first : start + 1]).permute(0, 3, 1, 2)[None].to(model.device)
+        actions = torch.from_numpy(episode.actions[first:start])[None].to(model.device)
+        states.append(model.initial(frames, actions))
+    return states
+
+
+@torch.inference_mode()
+def _imagine(model: WorldModel, act: Act, states: list[State], horizon: int, generator: torch.Generator) -> np.ndarray:
+    state = concatenate(states)
+    n = len(state)
+    alive = torch.ones(n, device=model.device)
+    rewards = []
+    for _ in range(horizon):
+        noise = torch.randn(n, *model.noise_shape, generator=generator).to(model.device)
+        prediction = model.imagine(state, act(state), noise=noise)
+        rewards.append((alive * prediction.reward).float().cpu().numpy())
+        alive = alive * prediction.continues
+        state = prediction.state
+    return np.stack(rewards, 1)

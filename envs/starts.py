@@ -1,0 +1,55 @@
+"""Where dreams start: true contexts, from a checkpoint or from a folder of episodes."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from worldmodel.checkpoint import Contexts
+from worldmodel.errors import DataError
+from worldmodel.replay import Replay
+
+
+class Starts(Protocol):
+    """Draws start contexts, all of one length k; everything random from the stream."""
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """One context: frames (1, k, c, h, w), actions (1, k-1, a)."""
+
+
+class ContextStarts:
+    """Each of some contexts is as likely as any other; DataError when there are none."""
+
+    def __init__(self, contexts: Contexts) -> None:
+        if len(contexts.frames) == 0:
+            raise DataError("there are 0 contexts, so no start states: give a folder of episodes (data) to draw from")
+        self._contexts = contexts
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """One of them."""
+        row = int(stream.integers(len(self._contexts.frames)))
+        return Contexts(self._contexts.frames[row : row + 1], self._contexts.actions[row : row + 1])
+
+
+class WindowStarts:
+    """Anywhere in a replay's episodes: windows of `context` frames, or of as many as its longest episode has."""
+
+    def __init__(self, replay: Replay, context: int) -> None:
+        self._replay = replay
+        self._context = context
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """A window."""
+        return self._replay.contexts(1, self._context, stream)
+
+
+class EpisodeStarts:
+    """Where a replay's episodes began: their first frame alone, which is all that an agent knows at a true start."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """A first frame."""
+        return self._replay.beginnings(1, stream)

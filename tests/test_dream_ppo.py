@@ -1,0 +1,145 @@
+"""PPO in the dream of a small model: it learns there, goes on as if never stopped, and takes what settings can work."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from dreaming import BOX, CHOICE, CONV, PAIR, trained
+
+from agents.dream_ppo import DreamPPO, PPOConfig
+from worldmodel.episode import Episode, episode_path, save_episode
+from worldmodel.errors import ConfigError, DataError
+from worldmodel.replay import Replay
+from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
+
+CONFIG = PPOConfig(
+    observation="features",
+    num_envs=4,
+    horizon=5,
+    steps=32,
+    n_steps=8,
+    batch_size=16,
+    n_epochs=2,
+    learning_rate=1e-3,
+    gamma=0.9,
+    gae_lambda=0.95,
+    clip_range=0.2,
+    ent_coef=0.0,
+)
+
+
+def replay(folder: Path, spec: EnvSpec = BOX) -> Replay:
+    rng = np.random.default_rng(0)
+    for index in range(2):
+        actions = rng.uniform(-1, 1, (8, spec.action_size)).astype(np.float32)
+        if spec.action_kind == "discrete":
+            actions = np.eye(spec.action_size, dtype=np.float32)[actions.argmax(1)]
+        episode = Episode(
+            frames=rng.integers(0, 256, (9, *spec.frame_size, 3), np.uint8),
+            actions=actions,
+            rewards=rng.normal(size=8).astype(np.float32),
+            terminated=False,
+            truncated=True,
+            spec=spec,
+            seed=index,
+            actor="random",
+        )
+        save_episode(episode, episode_path(folder, index))
+    return Replay(folder)
+
+
+def make(model: SVG | None = None, **changes: Any) -> DreamPPO:
+    return DreamPPO(model or trained(PAIR), replace(CONFIG, **changes), context=2, seed=3)
+
+
+def weights(ppo: DreamPPO) -> list[torch.Tensor]:
+    return [weight.clone() for weight in ppo.ppo.policy.state_dict().values()]
+
+
+def same(one: DreamPPO, other: DreamPPO) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(one), weights(other), strict=True))
+
+
+@pytest.mark.parametrize("observation", ["features", "frames"])
+def test_a_policy_learns_and_goes_on_as_one_that_was_never_stopped(observation: str, tmp_path: Path) -> None:
+    data = replay(tmp_path)
+    whole, stopped = make(observation=observation), make(observation=observation)
+    begun = weights(whole)
+    first = [ppo.train(data, seed=5) for ppo in (whole, stopped)]
+    assert first[0] == first[1] and first[0]["imagined_steps"] == 32
+    assert {"imagined_return", "explained_variance", "approx_kl", "value_loss"} <= set(first[0])
+    assert any(not torch.equal(a, b) for a, b in zip(begun, weights(whole), strict=True))
+
+    torch.save(stopped.state_dict(), tmp_path / "state.pt")
+    resumed = make(observation=observation)
+    resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert whole.train(data, seed=6) == resumed.train(data, seed=6)
+    assert same(whole, resumed) and not same(whole, stopped)
+
+
+def test_the_policy_learns_what_the_model_rewards(tmp_path: Path) -> None:
+    """A model whose reward is its first action: the policy comes to push that way."""
+    model = trained(PAIR)
+
+    class First(torch.nn.Module):
+        def forward(self, before: torch.Tensor, action: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+            return action[:, 0]
+
+    model.reward = First()  # type: ignore[assignment]
+    ppo, data = make(model, num_envs=16, n_steps=16, batch_size=64, n_epochs=8, learning_rate=3e-3), replay(tmp_path)
+    for seed in range(10):
+        ppo.train(data, seed=seed)
+    contexts = data.contexts(8, 2, np.random.default_rng(0))
+    with torch.inference_mode():
+        actions = ppo.act(model.initial(contexts.frames, contexts.actions))
+    assert actions.shape == (8, 2) and actions[:, 0].min() > 0.5
+
+
+@pytest.mark.parametrize(
+    ("model", "observation"),
+    [(trained(PAIR, CHOICE), "features"), (trained(CONV, feedback="pixels"), "frames")],
+    ids=["choices", "an SVG' dream of pixels"],
+)
+def test_choices_and_pixel_dreams_are_learned_in_too(model: SVG, observation: str, tmp_path: Path) -> None:
+    data = replay(tmp_path, model.spec)
+    ppo = make(model, observation=observation)
+    assert ppo.train(data, seed=0)["imagined_steps"] == 32
+    contexts = data.contexts(3, 2, np.random.default_rng(0))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as models act
+        actions = ppo.act(model.initial(contexts.frames, contexts.actions))
+    assert actions.shape == (3, model.spec.action_size) and actions.abs().max() <= 1
+    if model.spec.action_kind == "discrete":
+        assert actions.sum(1).tolist() == [1, 1, 1]
+
+
+def test_before_there_are_episodes_dreams_have_nowhere_to_start() -> None:
+    with pytest.raises(DataError, match="the run has no episodes yet"):
+        make().ppo.learn(8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"observation": "both"}, r"ppo\.observation is 'both': set features or frames"),
+        ({"horizon": 0}, r"ppo\.horizon is 0: set a whole number >= 1"),
+        ({"batch_size": 12}, r"ppo\.batch_size \(12\) does not divide .* = 32 decisions: set one that does"),
+    ],
+)
+def test_settings_that_cannot_work_are_errors(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG, **changes)
+    with pytest.raises(ConfigError, match=message):
+        PPOConfig.from_mapping({**asdict(CONFIG), **changes})
+
+
+def test_a_key_too_many_is_an_error() -> None:
+    with pytest.raises(
+        ConfigError, match=r"ppo cannot be used as given .*vf_coef.*: set the keys of ppo_imagine\.yaml"
+    ):
+        PPOConfig.from_mapping({**asdict(CONFIG), "vf_coef": 1.0})
