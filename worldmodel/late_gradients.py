@@ -27,14 +27,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-WIDE = 2**20  # weights of a kernel; narrower ones are no slower as convolutions
+WIDE = 2**20  # weights of a kernel; narrower ones are no slower as convolutions, nor are any on a GPU
 
 _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)
 
 
 @contextmanager
 def late_gradients(steps: int) -> Iterator[None]:
-    """Within, wide `Conv3x3` layers that learn compute as said above; the gradients are autograd's.
+    """Within, wide `Conv3x3` layers that learn compute as said above on a CPU; the gradients are autograd's.
 
     Nothing notices, as autograd would, when weights or inputs are changed in place before the backward pass.
 
@@ -58,10 +58,9 @@ class Conv3x3(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         loop = _loop.get()
         learns = torch.is_grad_enabled() and weight.requires_grad
-        if loop is None or bias is None or not learns or weight.numel() < WIDE:
+        if loop is None or bias is None or not learns or weight.numel() < WIDE or input.device.type != "cpu":
             return super()._conv_forward(input, weight, bias)
-        device = input.device.type
-        x = input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
+        x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
         kernel = loop.kernels.get((weight, x.shape))
         if kernel is None or not kernel.stand_ins:
             kernel = loop.kernels[weight, x.shape] = _Kernel(weight, bias, x, loop.steps)
