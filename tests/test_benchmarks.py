@@ -26,8 +26,10 @@ from benchmarks.measured import Measured, duration, fastest, rate
 from benchmarks.picture import draw_results, figure
 from benchmarks.plain import plain_loss, plain_updates
 from benchmarks.workload import CARTPOLE, new_model, settings, write_episodes
+from worldmodel import late_gradients
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.late_gradients import WIDE
 from worldmodel.replay import Batch, Replay
 from worldmodel.trainer import Objective, TrainConfig
 
@@ -59,15 +61,19 @@ def sample(folder: Path, config: TrainConfig) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"),
+    ("name", "changes", "wide"),
     [
-        ("control", {}),
-        ("svg", {}),
-        ("svg_prime", {}),
-        ("svg_prime", {"features": "pair", "advance": "residual"}),
+        ("control", {}, WIDE),
+        ("svg", {}, WIDE),
+        ("svg_prime", {}, WIDE),
+        ("svg_prime", {}, 1),  # kernels' gradients are late
+        ("svg_prime", {"features": "pair", "advance": "residual"}, WIDE),
     ],
 )
-def test_the_plain_path_is_the_same_loss_and_gradient(name: str, changes: dict[str, Any], tmp_path: Path) -> None:
+def test_the_plain_path_is_the_same_loss_and_gradient(
+    name: str, changes: dict[str, Any], wide: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(late_gradients, "WIDE", wide)
     config, model = train_config(name), new_model(model_config(name, **changes), SPEC)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():

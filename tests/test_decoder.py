@@ -7,11 +7,13 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder
 
 close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # batches of other sizes round otherwise
+aten = torch.ops.aten
 STAGES = ((8, 2), (16, 1))
 
 
@@ -60,6 +62,21 @@ def test_the_frame_changes_with_every_skip() -> None:
         other = model(feature, tuple(changed))
         close(other[0], frames[0])
         assert (other[1] - frames[1]).abs().max() > 1e-2
+
+
+def test_features_that_share_a_skip_share_its_convolutions() -> None:
+    model, feature, rows = decoder(skips=True), randn(4, 4, 4, 4), torch.tensor([2, 0, 2, 2])
+    skips = tuple(skip.requires_grad_() for skip in maps(3, 16, 16))
+    found, expected = model(feature, skips, rows), model(feature, tuple(skip[rows] for skip in skips))
+    close(found, expected)
+    leaves, direction = [*skips, *model.parameters()], randn(*expected.shape, seed=3)
+    close(*(torch.autograd.grad(frames, leaves, direction, allow_unused=True) for frames in (found, expected)))
+    convolved: list[int] = []
+    with FlopCounterMode(
+        display=False, custom_mapping={aten.convolution: lambda x, *_, **__: convolved.append(x[0]) or 0}
+    ):
+        model(feature, skips, rows)
+    assert sorted(convolved) == [2, 2, 4, 4, 4, 4]  # two skips that are seen, at two resolutions
 
 
 def test_without_skips_they_do_not_matter() -> None:

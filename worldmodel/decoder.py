@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.encoder import Stages, block
+
+Sight = tuple[Tensor, Tensor, Tensor | None]
+"""Maps (b, c, h, w), skips (m, c, h, w), and which of the skips' rows each of the maps' sees (b,): None for its own."""
+
+
+class SkipConv(nn.Conv2d):
+    """A convolution of maps and skips side by side, channels of the skips last; each skip's half is computed once.
+
+    A window's frames all see its one skip, which would be convolved, and copied beside each of them, anew.
+    """
+
+    def forward(self, input: Sight) -> Tensor:  # type: ignore[override]  # one argument is what `nn.Sequential` hands on
+        """To (b, outputs, h, w)."""
+        x, skips, rows = input
+        of_x, of_skips = self.weight.split([x.shape[1], skips.shape[1]], 1)
+        seen = self._conv_forward(skips, of_skips, self.bias)
+        return self._conv_forward(x, of_x, None) + (seen if rows is None else seen.index_select(0, rows))
 
 
 class Decoder(nn.Module):
@@ -31,20 +47,25 @@ class Decoder(nn.Module):
             first = 2 * width if skips else width
             inputs = [first, *[width] * (blocks - 1)]
             outputs = [*[width] * (blocks - 1), widths[index]]
-            layers = [block(i, o) for i, o in zip(inputs, outputs, strict=True)]
+            convs = [SkipConv if skips else nn.Conv2d, *[nn.Conv2d] * (blocks - 1)]
+            layers = [block(i, o, conv) for i, o, conv in zip(inputs, outputs, convs, strict=True)]
             if index == 0:  # the last layer draws the frame
-                layers[-1] = nn.Conv2d(inputs[-1], outputs[-1], 3, padding=1)
+                layers[-1] = convs[-1](inputs[-1], outputs[-1], 3, padding=1)
             reversed_stages.append(nn.Sequential(*layers))
         self.stages = nn.ModuleList(reversed_stages)
 
-    def forward(self, feature: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
-        """Features (b, ...) and skips, finest first, to standardised frames (b, c, height, width) in float32."""
+    def forward(self, feature: Tensor, skips: tuple[Tensor, ...], rows: Tensor | None = None) -> Tensor:
+        """Features (b, ...) and skips, finest first, to standardised frames (b, c, height, width) in float32.
+
+        `rows` (b,) says which row of the skips (m, c, h, w) each feature sees; by default its own.
+        """
         x = self.input(feature)
+        if rows is not None:
+            seen, rows = rows.unique(return_inverse=True)
+            skips = tuple(skip[seen] for skip in skips)
         for index, stage in enumerate(self.stages):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
-            if self.uses_skips:
-                x = torch.cat([x, skips[-1 - index].to(x.dtype)], 1)
-            x = stage(x)
+            x = stage((x, skips[-1 - index], rows) if self.uses_skips else x)
         return F.pixel_shuffle(x, self.patch).float()
 
 
@@ -78,6 +99,6 @@ class LightDecoder(nn.Module):
             nn.PixelShuffle(side),
         )
 
-    def forward(self, feature: Tensor, skips: tuple[Tensor, ...]) -> Tensor:
+    def forward(self, feature: Tensor, skips: tuple[Tensor, ...], rows: Tensor | None = None) -> Tensor:
         """Features (b, c) to standardised frames (b, channels, height, width) in float32; there are no skips."""
         return self.layers(feature).float()

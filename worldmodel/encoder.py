@@ -13,14 +13,14 @@ Stages = Sequence[tuple[int, int]]
 """(channels, blocks) a resolution, finest first; each resolution is half the one before."""
 
 
-def block(inputs: int, outputs: int) -> nn.Module:
-    """Conv3x3, GroupNorm, LeakyReLU 0.2.
+def block(inputs: int, outputs: int, conv: type[nn.Conv2d] = nn.Conv2d) -> nn.Module:
+    """Conv3x3, which `conv` makes, GroupNorm, LeakyReLU 0.2.
 
     GroupNorm where the papers have BatchNorm: a frame's features then do not depend on what else is in the batch, so
     nothing differs between training, filtering one frame and imagining a thousand.
     """
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        conv(inputs, outputs, 3, padding=1, bias=False),
         nn.GroupNorm(1, outputs),
         nn.LeakyReLU(0.2),
     )

@@ -28,7 +28,7 @@ def feed_pixels(
     model: SVG, state: State, action: Tensor, predicted: Tensor
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Decode and encode again, as the papers do."""
-    drawn = model.decoder(model.features.embedding(predicted), state.skips.gather())
+    drawn = model.decoder(model.features.embedding(predicted), state.skips.maps, state.skips.rows)
     frame = model.statistics.clip(drawn)
     embedding, _ = model.encoder(frame)
     return model.features(model.embedding(state), action, embedding), embedding, frame

@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from worldmodel.gaussian import Gaussian
 from worldmodel.hardware import without_autocast
+from worldmodel.late_gradients import Conv3x3, late_gradients
 
 Cells = tuple[tuple[Tensor, Tensor], ...]
 """A (hidden, cell) pair a layer, each (b, c) or (b, c, h, w)."""
@@ -41,8 +42,8 @@ def dense(inputs: int, outputs: int) -> nn.Linear:
 
 
 def conv3x3(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps height and width."""
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
+    """A 3x3 convolution that keeps height and width, and whose kernel's gradient can be a late one."""
+    return Conv3x3(inputs, outputs)
 
 
 def tiled(vector: Tensor, like: Tensor) -> Tensor:
@@ -90,19 +91,20 @@ class LSTM(nn.Module):
         rows a product by a large kernel costs little less than with many. The other half is the loop.
         """
         layers = []
-        for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
-            of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
-            bias = gates.get_parameter("bias")
-            seen = over_time(partial(_with_kernel, gates, of_x, bias), x)
-            # A dense copy, in the precision of the products, once and not at each step.
-            of_hidden, no_bias = of_hidden.to(seen.dtype, copy=True), torch.zeros_like(bias, dtype=seen.dtype)
-            first, *others = seen.float().unbind(1)
-            moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
-            for step in others:
-                hidden, cell = moments[-1]
-                moments.append(_step(step + _with_kernel(gates, of_hidden, no_bias, hidden).float(), cell))
-            x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
-            layers.append(moments)
+        with late_gradients(x.shape[1]):
+            for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
+                of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
+                bias = gates.get_parameter("bias")
+                seen = over_time(partial(_with_kernel, gates, of_x, bias), x)
+                # A dense copy, in the precision of the products, once and not at each step.
+                of_hidden, no_bias = of_hidden.to(seen.dtype, copy=True), torch.zeros_like(bias, dtype=seen.dtype)
+                first, *others = seen.float().unbind(1)
+                moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
+                for step in others:
+                    hidden, cell = moments[-1]
+                    moments.append(_step(step + _with_kernel(gates, of_hidden, no_bias, hidden).float(), cell))
+                x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
+                layers.append(moments)
         return x, list(zip(*layers, strict=True))
 
 

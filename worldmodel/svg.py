@@ -225,7 +225,9 @@ class SVG(nn.Module):
 
     def decode(self, state: State) -> Tensor:
         """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""
-        frame = state.frame if state.frame is not None else self.decoder(self.embedding(state), state.skips.gather())
+        frame = state.frame
+        if frame is None:
+            frame = self.decoder(self.embedding(state), state.skips.maps, state.skips.rows)
         return self.statistics.restore(frame)
 
     def predict(self, feature: Tensor, z: Tensor, action: Tensor, cells: Cells) -> tuple[Tensor, Cells]:

@@ -12,6 +12,7 @@ from worldmodel.actor_critic import ActorCritic
 from worldmodel.augmentation import shift
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
+from worldmodel.late_gradients import late_gradients
 from worldmodel.state import Skips, State, concatenate
 from worldmodel.svg import SVG
 
@@ -214,13 +215,14 @@ def _imagine(
     feature, cells, prior_cells = state.feature, state.frame_predictor, state.prior
     first = torch.tensor(list(starts), device=actions.device)
     before, after = [], []
-    for step in range(steps):
-        z, prior_cells = model.prior(feature, prior_cells)
-        action = rearrange(actions[:, first + step], "b s a -> (s b) a")
-        noise = _noise(z.mean.shape, generator)
-        before.append(feature)
-        feature, cells = model.predict(feature, z.sample(noise), action, cells)
-        after.append(feature)
+    with late_gradients(steps):
+        for step in range(steps):
+            z, prior_cells = model.prior(feature, prior_cells)
+            action = rearrange(actions[:, first + step], "b s a -> (s b) a")
+            noise = _noise(z.mean.shape, generator)
+            before.append(feature)
+            feature, cells = model.predict(feature, z.sample(noise), action, cells)
+            after.append(feature)
 
     def windows(features: list[Tensor]) -> Tensor:
         stacked = torch.stack(features, 1)  # (s b) steps ...
@@ -242,7 +244,7 @@ def _draw(
     b, n = embeddings.shape[:2]
     chosen = torch.randperm(b * n, generator=generator, device=generator.device)[: max(1, round(share * b * n))]
     rows, columns = chosen // n, chosen % n
-    frames = model.decoder(embeddings[rows, columns], Skips(skips.maps, rows).gather())
+    frames = model.decoder(embeddings[rows, columns], skips.maps, rows)
     return Drawn(frames=frames, targets=seen[rows, times[columns]], rows=rows, times=times[columns])
 
 
