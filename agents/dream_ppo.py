@@ -192,5 +192,5 @@ class DreamPPO:
         self._ppo.policy.optimizer.load_state_dict(state["optimizer"])
         self._ppo.num_timesteps = state["steps"]
         returns = self._rewards.ret_rms
-        returns.mean, returns.var = np.float64(state["returns"]["mean"]), np.float64(state["returns"]["var"])
+        returns.mean, returns.var = np.array(state["returns"]["mean"]), np.array(state["returns"]["var"])
         returns.count = state["returns"]["count"]

@@ -7,6 +7,8 @@ policy for Stable-Baselines3; `configs/ppo_imagine.yaml` lists every setting.
 
 from __future__ import annotations
 
+from typing import Any
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -32,7 +34,11 @@ from worldmodel.replay import Replay
 from worldmodel.run_folder import run_config
 
 FIXED = ("seed", "budget", "rendering", "feedback")  # in a resumed run
-SAMPLED = {"exploration": 1.0, "final_exploration": 1.0, "exploration_episodes": 1}  # all that is played is
+SAMPLED: dict[str, Any] = {
+    "exploration": 1.0,
+    "final_exploration": 1.0,
+    "exploration_episodes": 1,
+}  # all that is played
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ppo_imagine")
