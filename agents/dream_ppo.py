@@ -98,11 +98,13 @@ class DreamPPO:
         model: to dream in.
         context: frames that a dream's start is filtered from.
         seed: of the policy's first weights.
+        precision: of the dream; the model is fitted in it too.
     """
 
-    def __init__(self, model: SVG, config: PPOConfig, *, context: int, seed: int) -> None:
+    def __init__(self, model: SVG, config: PPOConfig, *, context: int, seed: int, precision: str) -> None:
         self.config = config
         self._model = model
+        self._precision = precision
         self._context = context
         self._dream = Dream(
             model,
@@ -110,6 +112,7 @@ class DreamPPO:
             num_envs=config.num_envs,
             horizon=config.horizon,
             observation=config.observation,
+            precision=precision,
         )
         monitored = VecMonitor(ImaginedVecEnv(self._dream))
         self._rewards = VecNormalize(monitored, norm_obs=False, gamma=config.gamma)
@@ -137,7 +140,8 @@ class DreamPPO:
     def train(self, replay: Replay, *, seed: int) -> dict[str, float | int | None]:
         """Learns for `config.steps` imagined decisions that start anywhere in the replay's episodes.
 
-        Everything random follows from the seed, also SB3's and torch's global streams, which it sets. Returns what
+        Everything random follows from the seed, also SB3's and torch's global streams, which it sets (on a GPU, for a
+        policy of frames, it sets cuDNN to be deterministic, too). Returns what
         `LOGGED` names, of the last rollout, with the mean return of the latest dreams and the decisions dreamed so far.
         """
         self._dream.starts = WindowStarts(replay, self._context)
@@ -159,21 +163,26 @@ class DreamPPO:
         with tempfile.TemporaryDirectory() as folder:
             save_episode(noise(self._model.spec, self._context + 1), episode_path(Path(folder), 0))
             rollout = replace(self.config, steps=self.config.num_envs * self.config.n_steps)
-            twin = DreamPPO(self._model, rollout, context=self._context, seed=0)
+            twin = DreamPPO(self._model, rollout, context=self._context, seed=0, precision=self._precision)
             twin.train(Replay(Path(folder)), seed=0)
             start = time.perf_counter()
             twin.train(Replay(Path(folder)), seed=0)
             took = time.perf_counter() - start
         return took * math.ceil(self.config.steps / rollout.steps)
 
-    def act(self, state: State) -> Tensor:
-        """What the policy does at states of n rows, without exploration: (n, a) in [-1, 1], or one-hot."""
+    def act(self, state: State, frames: np.ndarray | None) -> Tensor:
+        """What the policy does at states of n rows, without exploration: (n, a) in [-1, 1], or one-hot.
+
+        A policy of frames looks at `frames` (n, H, W, 3) uint8, or at what the model draws where there are none.
+        """
         if self.config.observation == "features":
-            seen = features(state)
+            seen = features(state).cpu().numpy()
+        elif frames is not None:
+            seen = frames
         else:
-            seen = (255 * self._model.decode(state)).round().to(torch.uint8).permute(0, 2, 3, 1)
+            seen = (255 * self._model.decode(state)).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         with without_autocast(self._model.device):
-            actions, _ = self._ppo.policy.predict(seen.cpu().numpy(), deterministic=True)
+            actions, _ = self._ppo.policy.predict(seen, deterministic=True)
         return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
 
     def state_dict(self) -> dict[str, Any]:

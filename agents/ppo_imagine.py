@@ -34,11 +34,8 @@ from worldmodel.replay import Replay
 from worldmodel.run_folder import run_config
 
 FIXED = ("seed", "budget", "rendering", "feedback")  # in a resumed run
-SAMPLED: dict[str, Any] = {
-    "exploration": 1.0,
-    "final_exploration": 1.0,
-    "exploration_episodes": 1,
-}  # all that is played
+# Collecting, a policy that is a distribution samples from it, whatever the number.
+SAMPLED: dict[str, Any] = {"exploration": 1.0, "final_exploration": 1.0, "exploration_episodes": 1}
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ppo_imagine")
@@ -134,10 +131,11 @@ def make_learner(config: DictConfig) -> tuple[Learner, DreamPPO]:
             f"trust_horizon is {config.trust_horizon}, an episode of {spec.task} has {decisions} decisions: "
             f"set trust_horizon <= {decisions}"
         )
-    ppo = DreamPPO(run.model, settings, context=config.context, seed=seed_of(config.seed, "policy"))
+    seed = seed_of(config.seed, "policy")
+    ppo = DreamPPO(run.model, settings, context=config.context, seed=seed, precision=config.precision)
     if run.saved:
         ppo.load_state_dict(run.saved["ppo"])
-    eyes = Filter(run.model, num_envs=1) if settings.observation == "features" else None
+    eyes = Filter(run.model, num_envs=1, precision=config.precision) if settings.observation == "features" else None
     actor = SB3Actor(ppo.ppo.policy, spec, eyes)
     return Learner(run, actor=actor, name="policy", records=open_records(config, run)), ppo
 

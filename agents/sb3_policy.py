@@ -38,7 +38,7 @@ class SB3Actor:
     untouched.
 
     Args:
-        policy: on the CPU, as `load_sb3` gives it.
+        policy: as `load_sb3` gives it, or one that is being trained.
         spec: of the environment to act in.
         filter: of one row, for a policy of features; None for one of frames.
 
@@ -63,8 +63,9 @@ class SB3Actor:
         if exploration == 0 or not self._samples:
             return explored(self._predict(deterministic=True), self._spec, generator, exploration)
         seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
-        with torch.random.fork_rng(devices=()):
-            torch.default_generator.manual_seed(seed)  # the only stream that SB3's distributions draw from
+        device = self._policy.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else ()):
+            torch.manual_seed(seed)  # of the streams that SB3's distributions draw from
             if self._gsde:
                 self._policy.reset_noise()  # its matrix would else be that of an earlier episode
             return self._predict(deterministic=False)

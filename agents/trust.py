@@ -14,8 +14,9 @@ from worldmodel.errors import DataError, check_whole
 from worldmodel.state import State, concatenate
 from worldmodel.svg import WorldModel
 
-Act = Callable[[State], Tensor]
-"""A policy without exploration: states of n rows to actions (n, a), on the states' device."""
+Act = Callable[[State, np.ndarray | None], Tensor]
+"""A policy without exploration: states of n rows, and their frames (n, H, W, 3) uint8 where those were seen, to actions
+(n, a) on the states' device."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def measure_trust(
             continue
         real.append(np.stack([earned[start : start + horizon] for start in starts]))
         states = _filtered(model, episode, starts, context)
-        imagined.append(_imagine(model, act, states, horizon, generator))
+        imagined.append(_imagine(model, act, states, episode.frames[starts], horizon, generator))
     if not real:
         raise DataError(
             f"no episode is known for {horizon} decisions, the longest of {len(episodes)} has "
@@ -95,15 +96,18 @@ def _filtered(model: WorldModel, episode: Episode, starts: np.ndarray, context: 
 
 
 @torch.inference_mode()
-def _imagine(model: WorldModel, act: Act, states: list[State], horizon: int, generator: torch.Generator) -> np.ndarray:
+def _imagine(
+    model: WorldModel, act: Act, states: list[State], seen: np.ndarray, horizon: int, generator: torch.Generator
+) -> np.ndarray:
     state = concatenate(states)
+    frames: np.ndarray | None = seen
     n = len(state)
     alive = torch.ones(n, device=model.device)
     rewards = []
     for _ in range(horizon):
         noise = torch.randn(n, *model.noise_shape, generator=generator).to(model.device)
-        prediction = model.imagine(state, act(state), noise=noise)
+        prediction = model.imagine(state, act(state, frames), noise=noise)
         rewards.append((alive * prediction.reward).float().cpu().numpy())
         alive = alive * prediction.continues
-        state = prediction.state
+        state, frames = prediction.state, None
     return np.stack(rewards, 1)

@@ -52,8 +52,8 @@ class Dream:
 
     A row starts from a true context, filtered with the mean of each posterior z. Its episode goes on until the horizon,
     or until the task terminates: that is drawn at each step from the probability of the model's continuation head, so
-    that returns are those of the model's own task, in the mean over dreams. After a `reset` rows get first horizons of
-    different lengths, so that they do not all end together; row 0 gets the full one.
+    that returns are those of the model's own task, in the mean over dreams. After a `reset` of all rows, first horizons
+    are of different lengths, so that rows do not all end together; row 0 gets the full one.
 
     Everything random in a row comes from the row's own streams: a row of a given seed dreams the same whoever dreams
     beside it, as far as sums over batches of other sizes round alike. Every array given is the caller's own.
@@ -69,6 +69,7 @@ class Dream:
         observation: ``frames``, ``features`` or ``both``, see `envs.view`; frames are drawn only if observed or asked
             for. A row's first frame is the context's last, as it was seen.
         latents: ``sample`` draws each z from the prior, ``mean`` takes its mean.
+        stagger: False gives full horizons after a `reset` too: to evaluate in a dream, where returns are compared.
         precision: ``auto`` (bfloat16 where the device is fast at it, as models are fitted and planned in), or one of
             `worldmodel.hardware.PRECISIONS`.
 
@@ -84,6 +85,7 @@ class Dream:
         horizon: int = HORIZON,
         observation: str = "frames",
         latents: str = "sample",
+        stagger: bool = True,
         precision: str = "auto",
     ) -> None:
         check_whole("num_envs", num_envs, 1)
@@ -100,7 +102,9 @@ class Dream:
         self._kinds = KINDS[observation]
         self._samples = latents == "sample"
         self._precision = chosen_precision(precision, model.device.type)
-        self._first_horizons = horizon - np.floor(horizon * (np.arange(num_envs) * _GOLDEN % 1)).astype(int)
+        self._first_horizons = np.full(num_envs, horizon)
+        if stagger:
+            self._first_horizons -= np.floor(horizon * (np.arange(num_envs) * _GOLDEN % 1)).astype(int)
         self._horizons = np.zeros(num_envs, int)  # of the episode that each row is in
         self._elapsed = np.zeros(num_envs, int)
         self._running = np.zeros(num_envs, bool)
@@ -131,7 +135,7 @@ class Dream:
             if (seed := seeds[row]) is not None:
                 self._streams[row] = Streams(seed)
         self._ready[rows] = False  # they may be of other streams, or filtered by weights that have changed
-        return self._restart(rows, self._first_horizons)
+        return self._restart(rows, self._first_horizons) if rows.all() else self.restart(rows)
 
     def restart(self, rows: np.ndarray) -> Observation:
         """The same as an episode's end asks for: streams go on, and horizons are full."""

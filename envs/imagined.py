@@ -31,6 +31,7 @@ def load_dream(
     horizon: int = HORIZON,
     observation: str = "frames",
     latents: str = "sample",
+    stagger: bool = True,
     feedback: str = "features",
     device: str | torch.device = "cpu",
     precision: str = "auto",
@@ -70,6 +71,7 @@ def load_dream(
         horizon=horizon,
         observation=observation,
         latents=latents,
+        stagger=stagger,
         precision=precision,
     )
 
@@ -144,13 +146,17 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
 
         Raises EnvError for a list or a mask of another length or kind.
         """
-        seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
-        if seeds is not None and len(seeds) != self.num_envs:
+        seeds: list[int | None] = [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            seeds = [int(seed) + row for row in range(self.num_envs)]
+        elif seed is not None:
+            seeds = [None if each is None else int(each) for each in seed]
+        if len(seeds) != self.num_envs:
             raise EnvError(f"{len(seeds)} seeds for {self.num_envs} rows: give one for each, or a single number")
         mask = (options or {}).get("reset_mask")
         if mask is not None:
             mask = self._checked(mask)
-        return outward(self._dream.reset(seeds or [None] * self.num_envs, mask)), {}
+        return outward(self._dream.reset(seeds, mask)), {}
 
     def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One decision in every row; raises as `Dream.step` does."""
@@ -181,20 +187,20 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Any]):
         return mask
 
 
-def imagined_env(checkpoint: Path | str, *, render_mode: str = "rgb_array", **settings: Any) -> ImaginedEnv:
+def imagined_env(checkpoint: Path | str, *, render_mode: str | None = None, **settings: Any) -> ImaginedEnv:
     """What ``gymnasium.make("envs:worldmodel/Imagined-v0", checkpoint=...)`` makes; settings as `load_dream`'s."""
     _check_render_mode(render_mode)
     return ImaginedEnv(load_dream(checkpoint, num_envs=1, **settings))
 
 
 def imagined_vector_env(
-    checkpoint: Path | str, *, num_envs: int, render_mode: str = "rgb_array", **settings: Any
+    checkpoint: Path | str, *, num_envs: int, render_mode: str | None = None, **settings: Any
 ) -> ImaginedVectorEnv:
     """What ``gymnasium.make_vec`` makes of the same id."""
     _check_render_mode(render_mode)
     return ImaginedVectorEnv(load_dream(checkpoint, num_envs=num_envs, **settings))
 
 
-def _check_render_mode(render_mode: str) -> None:
-    if render_mode != "rgb_array":
+def _check_render_mode(render_mode: str | None) -> None:
+    if render_mode not in (None, "rgb_array"):
         raise ConfigError(f"render_mode is {render_mode!r}: a dream is drawn as 'rgb_array', and only when asked for")

@@ -137,6 +137,15 @@ def test_a_reset_staggers_anew() -> None:
     assert lengths_of(dream, 30) == lengths_of(dream, 30)
 
 
+def test_horizons_are_full_where_nothing_is_staggered_and_after_partial_resets() -> None:
+    assert lengths_of(dream_of(num_envs=4, horizon=10, stagger=False), 30) == [[10, 10, 10]] * 4
+    dream = dream_of(num_envs=4, horizon=10)
+    dream.reset([None] * 4)
+    dream.reset([None] * 4, np.array([False, True, True, True]))
+    ends = [dream.step(np.zeros((4, 2))).ended for _ in range(10)]
+    assert np.argmax(ends, 0).tolist() == [9, 9, 9, 9]
+
+
 @pytest.mark.parametrize(
     ("config", "feedback", "spec"),
     [(DENSE, "features", BOX), (CONV, "pixels", BOX), (PAIR, "features", CHOICE)],
@@ -292,7 +301,7 @@ def test_frames_that_are_not_finite_are_not_shown_either() -> None:
     [
         (BOX, [[0, 0], [0, 1.01], [0, 0]], r"the action of row 1 is \[0.0, 1.01\], which reach does not have: clip"),
         (BOX, [[0, 0], [0, 0], [float("nan"), 0]], r"row 2 is \[nan, 0.0\]"),
-        (BOX, [[0, 0], [0, 0]], r"actions are float64|int64 \(2, 2\): reach takes numbers \(3, 2\)"),
+        (BOX, [[0, 0], [0, 0]], r"actions are (float64|int64) \(2, 2\): reach takes numbers \(3, 2\)"),
         (BOX, [0, 0, 0], r"\(3,\): reach takes numbers \(3, 2\)"),
         (CHOICE, [0, 3, 0], r"the action of row 1 is 3, which reach does not have: give integers 0 to 2"),
         (CHOICE, [0, -1, 0], r"row 1 is -1"),

@@ -55,7 +55,7 @@ def replay(folder: Path, spec: EnvSpec = BOX) -> Replay:
 
 
 def make(model: SVG | None = None, **changes: Any) -> DreamPPO:
-    return DreamPPO(model or trained(PAIR), replace(CONFIG, **changes), context=2, seed=3)
+    return DreamPPO(model or trained(PAIR), replace(CONFIG, **changes), context=2, seed=3, precision="auto")
 
 
 def weights(ppo: DreamPPO) -> list[torch.Tensor]:
@@ -97,7 +97,7 @@ def test_the_policy_learns_what_the_model_rewards(tmp_path: Path) -> None:
         ppo.train(data, seed=seed)
     contexts = data.contexts(8, 2, np.random.default_rng(0))
     with torch.inference_mode():
-        actions = ppo.act(model.initial(contexts.frames, contexts.actions))
+        actions = ppo.act(model.initial(contexts.frames, contexts.actions), None)
     assert actions.shape == (8, 2) and actions[:, 0].min() > 0.5
 
 
@@ -112,7 +112,7 @@ def test_choices_and_pixel_dreams_are_learned_in_too(model: SVG, observation: st
     assert ppo.train(data, seed=0)["imagined_steps"] == 32
     contexts = data.contexts(3, 2, np.random.default_rng(0))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as models act
-        actions = ppo.act(model.initial(contexts.frames, contexts.actions))
+        actions = ppo.act(model.initial(contexts.frames, contexts.actions), None)
     assert actions.shape == (3, model.spec.action_size) and actions.abs().max() <= 1
     if model.spec.action_kind == "discrete":
         assert actions.sum(1).tolist() == [1, 1, 1]

@@ -142,6 +142,12 @@ def test_a_mask_that_cannot_be_is_refused(mask: Any, complaint: str) -> None:
         env.reset(options={"reset_mask": mask})
 
 
+def test_numpy_s_numbers_are_seeds_too() -> None:
+    env = ImaginedVectorEnv(dream_of(num_envs=3))
+    shown = [env.reset(seed=seed)[0] for seed in (4, np.int64(4), np.arange(4, 7), [4, 5, 6])]  # type: ignore[arg-type]
+    assert all(np.array_equal(shown[0], other) for other in shown[1:])
+
+
 def test_seeds_must_be_as_many_as_rows() -> None:
     with pytest.raises(EnvError, match="2 seeds for 3 rows"):
         ImaginedVectorEnv(dream_of(num_envs=3)).reset(seed=[1, 2])

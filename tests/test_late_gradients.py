@@ -68,6 +68,20 @@ def test_gradients_are_autograd_s_however_many_steps_were_said(said: int, layout
     torch.testing.assert_close(*gradients)
 
 
+def test_a_layer_may_be_called_in_two_precisions_in_one_loop() -> None:
+    conv, x = layer(3, 3), randn(2, 3, 4, 5)
+
+    def both() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            low = conv(x)
+        return (low.float() + conv(x)).square().sum()
+
+    with late_gradients(2):
+        found = torch.autograd.grad(both(), list(conv.parameters()))
+    for late, plain in zip(found, torch.autograd.grad(both(), list(conv.parameters())), strict=True):
+        torch.testing.assert_close(late, plain, rtol=0.03, atol=0.03 * float(plain.abs().max()))
+
+
 @pytest.mark.parametrize("space", [(1, 1), (1, 4), (4, 1), (3, 5)])
 def test_a_single_convolution_is_torch_s(space: tuple[int, int]) -> None:
     conv, x, direction = layer(2, 5), randn(3, 2, *space).requires_grad_(), randn(3, 5, *space, seed=1)

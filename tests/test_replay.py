@@ -153,6 +153,15 @@ def test_contexts_are_true_windows_and_differ_while_they_can(tmp_path: Path) -> 
     assert single.frames.shape == (5, 1, 3, 2, 4) and single.actions.shape == (5, 0, 2)
 
 
+def test_no_context_ends_where_the_task_terminated(tmp_path: Path) -> None:
+    """From there nobody acts; after a truncation one would."""
+    replay = Replay(fill(tmp_path, [6, 2], terminated=[0]))
+    for k, last in ((4, {(0, 3), (0, 4), (0, 5)}), (1, {(0, i) for i in range(6)} | {(1, i) for i in range(3)})):
+        frames = replay.contexts(60, k, rng()).frames[:, -1]
+        assert {(int(frame[0, 0, 0]), int(frame[1, 0, 0])) for frame in frames} == last
+    assert replay.contexts(2, 99, rng()).frames.shape[1] == 6
+
+
 def test_beginnings_are_the_first_frames_of_episodes(tmp_path: Path) -> None:
     found = Replay(fill(tmp_path, [10, 3, 1])).beginnings(60, rng())
     assert found.frames.shape == (60, 1, 3, 2, 4) and found.actions.shape == (60, 0, 2)

@@ -60,7 +60,9 @@ def episode(decisions: int, *, terminated: bool = False) -> Episode:
     )
 
 
-def rise(state: State) -> Tensor:
+def rise(state: State, frames: np.ndarray | None) -> Tensor:
+    if frames is not None:  # those that were seen
+        assert frames[:, 0, 0, 0].tolist() == state.feature[:, 0].tolist()
     return torch.ones(len(state), 1)
 
 

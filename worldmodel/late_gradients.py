@@ -61,19 +61,20 @@ class Conv3x3(nn.Conv2d):
         if loop is None or bias is None or not learns or weight.numel() < WIDE or input.device.type != "cpu":
             return super()._conv_forward(input, weight, bias)
         x = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
-        kernel = loop.kernels.get((weight, x.shape))
+        key = (weight, x.shape, x.dtype)
+        kernel = loop.kernels.get(key)
         if kernel is None or not kernel.stand_ins:
-            kernel = loop.kernels[weight, x.shape] = _Kernel(weight, bias, x, loop.steps)
+            kernel = loop.kernels[key] = _Kernel(weight, bias, x, loop.steps)
         y: Tensor = _Step.apply(x, kernel.stand_ins.pop(), kernel)
         return y
 
 
 @dataclass(frozen=True)
 class _Loop:
-    """Steps to come, and the kernels in use, each with the shape of maps that it is used on."""
+    """Steps to come, and the kernels in use, each with the shape and type of maps that it is used on."""
 
     steps: int
-    kernels: dict[tuple[Tensor, torch.Size], _Kernel] = field(default_factory=dict)
+    kernels: dict[tuple[Tensor, torch.Size, torch.dtype], _Kernel] = field(default_factory=dict)
 
 
 class _Kernel:

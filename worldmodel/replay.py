@@ -134,14 +134,15 @@ class Replay:
         return self._read(*_locate(generator.integers(starts.sum(), size=batch), starts), window)
 
     def contexts(self, count: int, frames: int, generator: np.random.Generator) -> Contexts:
-        """Draws windows without padding, for a checkpoint to carry.
+        """Draws windows without padding, for a checkpoint to carry; none ends where a task has terminated.
 
         Args:
             count: windows, n; all different as long as there are enough.
             frames: of each, k >= 1; fewer where the longest episode has fewer.
         """
-        frames = min(frames, int(self._lengths.max()) + 1)
-        starts = self._starts(frames)
+        known = self._lengths + 1 - self._terminated  # frames that a task goes on from, or would have
+        frames = min(frames, int(known.max()))
+        starts = np.maximum(known + 1 - frames, 0)
         total = int(starts.sum())
         drawn = generator.choice(total, size=count, replace=count > total)
         windows = self._read(*_locate(drawn, starts), frames)
