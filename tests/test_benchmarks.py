@@ -188,7 +188,7 @@ def test_plans_are_those_of_the_main_command(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(run, "products", lambda: rate(1.0, 1.0, "GFLOP/s"))
     for name in ("plan.default", "plan.1000x12x10", "cost.horizon.8", "cost.candidates.1024"):
         run.ROWS[name]()
-    default = {"kind": "cem", "horizon": 5, "candidates": 128, "iterations": 4, "elites": 13}
+    default = {"kind": "cem", "horizon": None, "candidates": 128, "iterations": 4, "elites": 13}
     assert planners == [
         default,
         {"kind": "cem", "horizon": 12, "candidates": 1000, "iterations": 10, "elites": 100},
