@@ -10,12 +10,12 @@ import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
 from agents.forecast import forecast
 from agents.goals import frame_distance, reach, read_goal
 from agents.learner import Learner
+from agents.loop import learn
 from agents.planners import make_planner
 from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.run import begin, open_records
@@ -55,29 +55,6 @@ def estimate(learner: Learner) -> str:
     """What the run will do yet, and how long that takes here."""
     played = learner.progress.episodes
     return forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played)
-
-
-def learn(learner: Learner) -> None:
-    """Plays, fits, evaluates and saves, an episode at a time."""
-    total = learner.schedule.episodes
-    with tqdm(total=total, initial=learner.progress.episodes, unit="episode", disable=None) as bar:
-        while learner.progress.episodes < total:
-            bar.set_postfix_str("playing")
-            episode = learner.collect()
-            for update in learner.fit():
-                bar.set_postfix_str(f"update {update}")
-            line = f"episode {learner.progress.episodes:>4} ({episode.actor}): return {episode.total:.1f}"
-            if learner.schedule.due(learner.progress.episodes):
-                bar.set_postfix_str("evaluating")
-                returns = [played.total for played in learner.evaluate()]
-                line += f"; evaluation {sum(returns) / len(returns):.1f}"
-            learner.save()
-            minutes = learner.progress.wall_clock_s / 60
-            bar.write(f"{line}  [{learner.progress.env_frames} frames, {minutes:.1f} min]")
-            bar.update()
-    evaluations = read_records(learner.folder / "metrics.jsonl", "evaluation")
-    if not evaluations or evaluations[-1]["episodes"] != learner.progress.episodes:  # resumed with fewer episodes
-        learner.evaluate()
 
 
 def finish(learner: Learner, goal: str | None) -> None:

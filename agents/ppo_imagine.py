@@ -12,12 +12,12 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from agents.closing import draw_curve, draw_dream, returns_table
 from agents.dream_ppo import DreamPPO, PPOConfig
 from agents.forecast import forecast
 from agents.learner import Learner
+from agents.loop import learn
 from agents.run import begin, open_records
 from agents.sb3_policy import SB3Actor
 from agents.schedule import Progress
@@ -50,7 +50,12 @@ def main(config: DictConfig) -> None:
     try:
         if learner.progress == Progress():
             learner.evaluate_random()
-        learn(learner, ppo, trust_horizon=config.trust_horizon)
+        learn(
+            learner,
+            improve=lambda: dream(learner, ppo),
+            judge=lambda episodes: judge(learner, ppo, episodes, config.trust_horizon),
+            parts=lambda: {"ppo": ppo.state_dict()},
+        )
         finish(learner, ppo, trust_horizon=config.trust_horizon)
     finally:
         learner.records.close()
@@ -63,32 +68,6 @@ def estimate(learner: Learner, ppo: DreamPPO) -> str:
     return f"{line}; {ppo.config.steps} imagined decisions after each episode"
 
 
-def learn(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:
-    """Plays, fits, dreams, evaluates and saves, an episode at a time."""
-    total = learner.schedule.episodes
-    with tqdm(total=total, initial=learner.progress.episodes, unit="episode", disable=None) as bar:
-        while learner.progress.episodes < total:
-            bar.set_postfix_str("playing")
-            episode = learner.collect()
-            for update in learner.fit():
-                bar.set_postfix_str(f"update {update}")
-            played = learner.progress.episodes
-            line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
-            if played >= learner.schedule.seed_episodes:
-                bar.set_postfix_str("dreaming")
-                dream(learner, ppo)
-            if learner.schedule.due(played):
-                bar.set_postfix_str("evaluating")
-                episodes = learner.evaluate()
-                found = trust(learner, ppo, episodes, trust_horizon).summary()
-                learner.record("trust", **found)
-                line += f"; evaluation {sum(episode.total for episode in episodes) / len(episodes):.1f}, of which "
-                line += f"{found['horizon']} decisions imagined {found['imagined']:.1f}, earned {found['real']:.1f}"
-            learner.save(ppo=ppo.state_dict())
-            bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
-            bar.update()
-
-
 def dream(learner: Learner, ppo: DreamPPO) -> None:
     """Lets the policy learn in the model as it is now."""
     played = learner.progress.episodes
@@ -96,6 +75,13 @@ def dream(learner: Learner, ppo: DreamPPO) -> None:
         replay = Replay(learner.folder / "episodes")
         values = ppo.train(replay, seed=seed_of(learner.schedule.seed, "dream", played))
     learner.record("dream", seconds=elapsed(), **values)
+
+
+def judge(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int) -> str:
+    """Records how far the dream can be trusted, and says it."""
+    found = trust(learner, ppo, episodes, horizon).summary()
+    learner.record("trust", **found)
+    return f", of which {horizon} decisions imagined {found['imagined']:.1f}, earned {found['real']:.1f}"
 
 
 def trust(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int) -> Trust:

@@ -1,0 +1,53 @@
+"""The loop that runs share: play, fit, evaluate and save, an episode at a time, and tell how it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+from agents.learner import Learner
+from worldmodel.episode import Episode
+from worldmodel.records import read_records
+
+
+def learn(
+    learner: Learner,
+    *,
+    improve: Callable[[], None] = lambda: None,
+    judge: Callable[[list[Episode]], str] = lambda episodes: "",
+    parts: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """Goes on until the schedule's last episode, and ends with an evaluation of what there is then.
+
+    Args:
+        improve: lets what acts learn, after each fit of the model.
+        judge: looks at each evaluation's episodes, and adds to the line that tells of it.
+        parts: the states of what else learns, for `Learner.save`.
+    """
+
+    def evaluate() -> str:
+        episodes = learner.evaluate()
+        return f"; evaluation {sum(played.total for played in episodes) / len(episodes):.1f}{judge(episodes)}"
+
+    total = learner.schedule.episodes
+    with tqdm(total=total, initial=learner.progress.episodes, unit="episode", disable=None) as bar:
+        while learner.progress.episodes < total:
+            bar.set_postfix_str("playing")
+            episode = learner.collect()
+            for update in learner.fit():
+                bar.set_postfix_str(f"update {update}")
+            played = learner.progress.episodes
+            if played >= learner.schedule.seed_episodes:
+                improve()
+            line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
+            if learner.schedule.due(played):
+                bar.set_postfix_str("evaluating")
+                line += evaluate()
+            learner.save(**parts())
+            bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
+            bar.update()
+    evaluations = read_records(learner.folder / "metrics.jsonl", "evaluation")
+    if not evaluations or evaluations[-1]["episodes"] != learner.progress.episodes:  # resumed with fewer episodes
+        evaluate()
