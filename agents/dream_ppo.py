@@ -27,6 +27,7 @@ from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
 from worldmodel.hardware import without_autocast
+from worldmodel.pixels import pixels
 from worldmodel.replay import Replay
 from worldmodel.state import State
 from worldmodel.svg import SVG
@@ -140,9 +141,9 @@ class DreamPPO:
     def train(self, replay: Replay, *, seed: int) -> dict[str, float | int | None]:
         """Learns for `config.steps` imagined decisions that start anywhere in the replay's episodes.
 
-        Everything random follows from the seed, also SB3's and torch's global streams, which it sets (on a GPU, for a
-        policy of frames, it sets cuDNN to be deterministic, too). Returns what
-        `LOGGED` names, of the last rollout, with the mean return of the latest dreams and the decisions dreamed so far.
+        Everything random follows from the seed, also SB3's and torch's global streams, which it sets; on a GPU, for a
+        policy of frames, SB3 makes cuDNN deterministic too. Returns what `LOGGED` names, of the last rollout, with the
+        mean return of the latest dreams and the decisions dreamed so far.
         """
         self._dream.starts = WindowStarts(replay, self._context)
         self._ppo.set_random_seed(seed)
@@ -180,7 +181,7 @@ class DreamPPO:
         elif frames is not None:
             seen = frames
         else:
-            seen = (255 * self._model.decode(state)).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            seen = pixels(self._model.decode(state))
         with without_autocast(self._model.device):
             actions, _ = self._ppo.policy.predict(seen, deterministic=True)
         return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)

@@ -14,6 +14,7 @@ from torch import Tensor
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.files import write_atomic
 from worldmodel.pictures.video import BACKGROUND, CONTEXT, IMAGINED, TEXT, caption, check_pair, difference, enlarge
+from worldmodel.pixels import pixels
 from worldmodel.svg import WorldModel
 
 LABEL_WIDTH = 110  # pixels
@@ -54,8 +55,7 @@ def dream(
     drawn = [frames[:context]]
     for i in range(steps):
         state = model.imagine(state, taken[context - 1 + i], noise=None if noise is None else noise[i][None]).state
-        pixels = (model.decode(state).clamp(0, 1) * 255).round().to(torch.uint8)
-        drawn.append(rearrange(pixels, "1 c h w -> 1 h w c").cpu().numpy())
+        drawn.append(pixels(model.decode(state)))
     return np.concatenate(drawn)
 
 
