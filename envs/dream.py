@@ -17,6 +17,7 @@ from envs.streams import Streams
 from envs.view import KINDS, Observation, features, observation_space
 from worldmodel.errors import ConfigError, EnvError, WorldModelError, check_whole
 from worldmodel.hardware import autocast, chosen_precision
+from worldmodel.pixels import pixels
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
@@ -191,7 +192,7 @@ class Dream:
                 self._prepare()
             assert self._next is not None
             mask = torch.from_numpy(rows.copy()).to(self._model.device)
-            self._state = self._next if self._state is None else self._next.where(mask, self._state)
+            self._state = self._next if self._state is None else self._state.put(mask, self._next[mask])
             self._elapsed[rows] = 0
             self._horizons[rows] = horizons[rows]
             self._start_frames[rows] = self._next_frames[rows]
@@ -239,10 +240,9 @@ class Dream:
         if self._frames is None:
             frames, moved = self._start_frames.copy(), self._elapsed > 0
             if moved.any():
-                decoded = self._model.decode(state).float()
+                decoded = self._model.decode(state)
                 self._check_finite("frame", decoded)
-                pixels = (255 * decoded).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-                frames[moved] = pixels[moved]
+                frames[moved] = pixels(decoded)[moved]
             self._frames = frames
         return self._frames.copy()
 

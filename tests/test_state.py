@@ -78,23 +78,11 @@ def test_choosing_from_chosen_rows() -> None:
 
 
 @pytest.mark.parametrize("frames", [False, True])
-def test_where_restarts_the_rows_outside_the_mask(frames: bool) -> None:
-    going, fresh = state(1, 2, 3, frames=frames), state(7, 8, 9, frames=frames)
-    check(going.where(torch.tensor([True, False, True]), fresh), 1, 8, 3, frames=frames)
-    check(going.where(torch.tensor([True, True, True]), fresh), 1, 2, 3, frames=frames)
-    check(going.where(torch.tensor([False, False, False]), fresh), 7, 8, 9, frames=frames)
-
-
-def test_where_follows_shared_maps() -> None:
-    going, fresh = state(1, 2)[[1]].repeat(3), state(7, 8, 9)[[2, 1, 0]]
-    check(going.where(torch.tensor([False, True, False]), fresh), 9, 2, 7)
-
-
-@pytest.mark.parametrize("frames", [False, True])
 def test_fresh_rows_are_put_in_place_in_order(frames: bool) -> None:
     going, fresh = state(1, 2, 3, frames=frames), state(7, 8, frames=frames)
     check(going.put(torch.tensor([True, False, True]), fresh), 7, 2, 8, frames=frames)
     check(going.put(torch.tensor([False, False, False]), fresh[[]]), 1, 2, 3, frames=frames)
+    check(going.put(torch.tensor([True, True, True]), fresh.repeat(2)[1:]), 7, 8, 8, frames=frames)
     check(going[[2, 1, 0]].put(torch.tensor([False, True, False]), fresh[[1]]), 3, 8, 1, frames=frames)
 
 
@@ -116,11 +104,11 @@ def test_a_stack_keeps_frames_only_where_all_have_them() -> None:
 
 def test_states_without_maps_are_repeated_merged_and_stacked() -> None:
     bare = replace(state(1, 2), skips=Skips((), torch.arange(2)))
-    both = concatenate([bare, bare.repeat(2)]).where(torch.tensor([True, False] * 3), concatenate([bare] * 3))
-    assert both.skips.gather() == () and both.feature[:, 0].tolist() == [1, 2, 1, 2, 2, 2]
+    both = concatenate([bare, bare.repeat(2)]).put(torch.tensor([False, True] * 3), bare.repeat(2)[[3, 3, 0]])
+    assert both.skips.gather() == () and both.feature[:, 0].tolist() == [1, 2, 1, 2, 2, 1]
 
 
 def test_a_state_is_not_changed_by_what_is_made_of_it() -> None:
     one = state(1, 2, 3, frames=True)
-    one.repeat(2), one[[0]], one.where(torch.tensor([False, True, False]), state(7, 8, 9, frames=True))
+    one.repeat(2), one[[0]], one.put(torch.tensor([False, True, False]), state(7, frames=True))
     check(one, 1, 2, 3, frames=True)

@@ -75,16 +75,11 @@ class State:
         """Some rows, by slice, index list, index tensor or boolean mask."""
         return self._rows(lambda tensor: tensor[rows])
 
-    def where(self, mask: Tensor, other: State) -> State:
-        """This state where `mask` (b,) is True, `other` elsewhere: restarts some rows."""
-        b = len(self)
-        if not len(mask) == len(other) == b:
-            raise ValueError(f"a mask of {len(mask)} and {len(other)} other rows for {b} rows: give as many of each")
-        merged = concatenate([self, other])
-        return merged[torch.where(mask, 0, b) + torch.arange(b, device=mask.device)]
-
     def put(self, mask: Tensor, fresh: State) -> State:
-        """This state with the rows where `mask` (b,) is True replaced by those of `fresh`, one for each, in order."""
+        """This state with the rows where `mask` (b,) is True replaced by those of `fresh`, one for each, in order.
+
+        Restarts some rows. Raises ValueError when they are not as many.
+        """
         b, m = len(self), int(mask.sum())
         if not (len(mask) == b and len(fresh) == m):
             raise ValueError(f"a mask of {len(mask)}, {m} of them True, and {len(fresh)} fresh rows for {b} rows")
