@@ -16,6 +16,7 @@ from agents.planners import (
     MPPI,
     CategoricalCEM,
     CategoricalRandomShooting,
+    FirstProposal,
     Plan,
     Planner,
     RandomShooting,
@@ -436,13 +437,13 @@ def test_the_shipped_configs_make_planners() -> None:
 
 @pytest.mark.parametrize("name", ["icem", "mppi"])
 def test_an_action_space_that_a_planner_does_not_take_is_an_error(name: str) -> None:
-    message = f"{name} does not plan discrete actions, which Keys-v0 takes: set planner= to one of cem, random_shooting"
+    message = f"{name} does not plan discrete actions, which Keys-v0 takes: set planner= to one of cem, policy"
     with pytest.raises(ConfigError, match=message):
         make_planner(shipped(name), DISCRETE, horizon=12)
 
 
 def test_an_unknown_planner_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"planner\.kind is 'cma': set one of cem, icem, mppi, random_shooting"):
+    with pytest.raises(ConfigError, match=r"planner\.kind is 'cma': set one of cem, icem, mppi, policy"):
         make_planner({"kind": "cma"}, BOX, horizon=12)
     with pytest.raises(ConfigError, match=r"planner\.kind is None"):
         make_planner({"horizon": 12}, BOX, horizon=12)
@@ -488,6 +489,23 @@ def test_the_random_baseline_looks_at_no_proposals() -> None:
             for each in (None, 2 * torch.ones(1, 3, 2))
         ]
         assert torch.equal(plans[0].actions, plans[1].actions)
+
+
+def test_the_policy_alone_acts_as_its_first_proposal() -> None:
+    proposals = torch.rand(4, 3, 2, generator=seeded()).double()
+    low, high = -torch.ones(2), torch.ones(2)
+    for spec in (BOX, DISCRETE):
+        planner = make_planner(shipped("policy"), spec, horizon=3)
+        assert planner == FirstProposal(3)
+        plan = planner.plan(
+            lambda x: -x.sum((1, 2)), low, high, warm_start=None, generator=seeded(), proposals=proposals
+        )
+        assert torch.equal(plan.actions, proposals[0])
+        assert plan.score == -float(proposals[0].sum())
+    with pytest.raises(ConfigError, match="planner=policy has no policy to follow"):
+        planner.plan(lambda x: x[:, 0, 0], low, high, warm_start=None, generator=seeded())
+    with pytest.raises(WorldModelError, match="none of 1 candidates has a finite score"):
+        planner.plan(lambda x: x[:, 0, 0] / 0, low, high, warm_start=None, generator=seeded(), proposals=proposals)
 
 
 def test_icem_counts_a_proposal_once() -> None:

@@ -2,6 +2,7 @@
 
 from agents.planners.categorical import CategoricalCEM
 from agents.planners.cem import CEM
+from agents.planners.first_proposal import FirstProposal
 from agents.planners.icem import ICEM
 from agents.planners.make import make_planner
 from agents.planners.mppi import MPPI
@@ -14,6 +15,7 @@ __all__ = [
     "MPPI",
     "CategoricalCEM",
     "CategoricalRandomShooting",
+    "FirstProposal",
     "Plan",
     "Planner",
     "RandomShooting",

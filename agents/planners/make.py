@@ -8,6 +8,7 @@ from typing import Any
 
 from agents.planners.categorical import CategoricalCEM
 from agents.planners.cem import CEM
+from agents.planners.first_proposal import FirstProposal
 from agents.planners.icem import ICEM
 from agents.planners.mppi import MPPI
 from agents.planners.planner import Planner
@@ -19,6 +20,7 @@ PLANNERS: dict[str, dict[str, type[Any]]] = {
     "cem": {"box": CEM, "discrete": CategoricalCEM},
     "icem": {"box": ICEM},
     "mppi": {"box": MPPI},
+    "policy": {"box": FirstProposal, "discrete": FirstProposal},
     "random_shooting": {"box": RandomShooting, "discrete": CategoricalRandomShooting},
 }
 """Each planner by its name, for each kind of action that it takes."""
