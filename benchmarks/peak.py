@@ -39,6 +39,7 @@ CONVS = (  # what encoders, decoders and recurrent networks are made of
     Conv(64, 512, 512, 8),
     Conv(16, 512, 2048, 8),
 )
+SIZES = (512, 1024, 2048)  # of products, from those that a core's cache holds on
 
 
 def dtype() -> torch.dtype:
@@ -62,12 +63,15 @@ def conv(shapes: tuple[Conv, ...] = CONVS, *, budget: float = 2.0) -> Measured:
     return rate(value, baseline, "GFLOP/s", training=max(training for _, _, training in found))
 
 
-def matmul(n: int = 2048, *, budget: float = 3.0) -> Measured:
-    """GFLOP/s of an n x n by n x n product."""
-    times = fastest(
-        *(partial(torch.mm, x, x) for x in (torch.randn(n, n, dtype=dtype()), torch.randn(n, n))), budget=budget
-    )
-    value, baseline = (2 * n**3 / GIGA / time for time in times)
+def matmul(sizes: tuple[int, ...] = SIZES, *, budget: float = 2.0) -> Measured:
+    """GFLOP/s of an n x n by n x n product of the best n, and of that n's baseline."""
+    found = []
+    for n in sizes:
+        squares = torch.randn(n, n, dtype=dtype()), torch.randn(n, n)
+        found.append(
+            [2 * n**3 / GIGA / time for time in fastest(*(partial(torch.mm, x, x) for x in squares), budget=budget)]
+        )
+    value, baseline = max(found)
     return rate(value, baseline, "GFLOP/s")
 
 

@@ -265,7 +265,7 @@ def test_the_picture_shows_what_there_is(tmp_path: Path) -> None:
 def test_the_peak_is_measured() -> None:
     found = peak.conv((peak.Conv(2, 8, 8, 4), peak.Conv(2, 8, 16, 4)), budget=0.0)
     assert found.unit == "GFLOP/s" and min(found.value, found.baseline, found.extra["training"]) > 0
-    assert peak.matmul(16, budget=0.0).value > 0
+    assert peak.matmul((16, 8), budget=0.0).value > 0
 
 
 def test_the_counted_work_is_torchs_own_count() -> None:
