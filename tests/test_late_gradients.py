@@ -134,7 +134,7 @@ def test_a_kernel_s_gradient_is_one_product() -> None:
     with FlopCounterMode(display=False, custom_mapping={aten.mm: lambda a, b, **_: shapes.append((*a, *b)) or 0}):
         late.backward()
     rows = 2 * 4 * 4
-    assert shapes == [(rows, 27, 27, 3)] * 3 + [(3, 4 * rows, 4 * rows, 27)]
+    assert shapes == [(rows, 3, 3, 27)] * 3 + [(3, 4 * rows, 4 * rows, 27)]
 
 
 def test_narrow_kernels_are_convolutions_and_so_is_all_that_learns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -93,11 +92,6 @@ class _Kernel:
         self.inputs: list[Tensor] = []
         self.stand_ins = list(reversed(_Gradients.apply(weight, bias, x.detach(), self.inputs, steps)))
 
-    @cached_property
-    def turned(self) -> Tensor:
-        """(9 outputs, inputs): the convolution that takes an output's gradient to its input's."""
-        return torch.cat(self.matrix.unflatten(1, (9, -1)).unbind(1)[::-1])
-
 
 class _Step(torch.autograd.Function):
     """A step's convolution; its backward pass hands the output's gradient to the step's stand-in."""
@@ -111,7 +105,7 @@ class _Step(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        of_x = _maps(_patches(gradient) @ ctx.kernel.turned, gradient) if ctx.needs_input_grad[0] else None
+        of_x = _unpatched(_rows(gradient) @ ctx.kernel.matrix, gradient) if ctx.needs_input_grad[0] else None
         return of_x, gradient, None
 
 
@@ -148,3 +142,14 @@ def _patches(x: Tensor) -> Tensor:
     """Maps (b, c, h, w) to the 3x3 positions around each, zero beyond the border: (b h w, 9 c)."""
     around = F.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1).unfold(1, 3, 1).unfold(2, 3, 1)  # (b, h, w, c, 3, 3)
     return around.permute(0, 1, 2, 4, 5, 3).flatten(3).flatten(0, 2)
+
+
+def _unpatched(patches: Tensor, like: Tensor) -> Tensor:
+    """The transpose of `_patches`: (b h w, 9 c) to maps (b, c, h, w), of the size of `like`'s; sums in float32."""
+    b, _, h, w = like.shape
+    around = patches.view(b, h, w, 3, 3, -1)
+    padded = patches.new_zeros((b, h + 2, w + 2, around.shape[-1]), dtype=torch.float32)
+    for row in range(3):
+        for column in range(3):
+            padded[:, row : row + h, column : column + w] += around[:, :, :, row, column]
+    return padded[:, 1:-1, 1:-1].to(patches.dtype).permute(0, 3, 1, 2)
