@@ -12,7 +12,6 @@ from worldmodel.actor_critic import ActorCritic
 from worldmodel.augmentation import shift
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
-from worldmodel.late_gradients import late_gradients
 from worldmodel.state import Skips, State, concatenate
 from worldmodel.svg import SVG
 
@@ -215,14 +214,13 @@ def _imagine(
     feature, cells, prior_cells = state.feature, state.frame_predictor, state.prior
     first = torch.tensor(list(starts), device=actions.device)
     before, after = [], []
-    with late_gradients(steps):
-        for step in range(steps):
-            z, prior_cells = model.prior(feature, prior_cells)
-            action = rearrange(actions[:, first + step], "b s a -> (s b) a")
-            noise = _noise(z.mean.shape, generator)
-            before.append(feature)
-            feature, cells = model.predict(feature, z.sample(noise), action, cells)
-            after.append(feature)
+    for step in range(steps):
+        z, prior_cells = model.prior(feature, prior_cells)
+        action = rearrange(actions[:, first + step], "b s a -> (s b) a")
+        noise = _noise(z.mean.shape, generator)
+        before.append(feature)
+        feature, cells = model.predict(feature, z.sample(noise), action, cells)
+        after.append(feature)
 
     def windows(features: list[Tensor]) -> Tensor:
         stacked = torch.stack(features, 1)  # (s b) steps ...
