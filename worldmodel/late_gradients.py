@@ -7,10 +7,10 @@ On small maps, products of patches are faster than oneDNN's convolutions, too: i
 channels in bfloat16, on a core of an AMD EPYC,
 
                                        convolution    product
-    output                                      63         44
-    input's gradient                            78         51
-    kernel's gradient                          162         65
-    kernel's gradient, 5 steps at once         454        285
+    output                                      56         41
+    input's gradient                            69         45
+    kernel's gradient                          149         58
+    kernel's gradient, 5 steps at once         424        261
 """
 
 from __future__ import annotations

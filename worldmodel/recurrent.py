@@ -53,6 +53,8 @@ def tiled(vector: Tensor, like: Tensor) -> Tensor:
 class LSTM(nn.Module):
     """A stack of LSTM cells, dense or convolutional (Shi et al. 2015, without peepholes).
 
+    A cell's gates are the sum of two layers, of its input and of its hidden state, as in torch's own.
+
     Args:
         layer: what the gates are made of.
         hidden: channels of input, output and cell.
@@ -67,9 +69,11 @@ class LSTM(nn.Module):
         )
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter.mul_(0.5**0.5)  # as layers of both halves' inputs would begin
+                parameter.mul_(0.5**0.5)  # together they have the inputs of both, which layers begin by
         for of_input, of_hidden in zip(self.of_input, self.of_hidden, strict=True):
-            nn.init.ones_(of_input.get_parameter("bias")[hidden : 2 * hidden])  # open forget gates: it learns to forget
+            nn.init.ones_(
+                of_input.get_parameter("bias")[hidden : 2 * hidden]
+            )  # open forget gates: forgetting is learned
             of_hidden.register_parameter("bias", None)  # one is enough
 
     def initial(self, x: Tensor) -> Cells:
@@ -88,8 +92,8 @@ class LSTM(nn.Module):
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
         """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments.
 
-        A layer after the other, so that the half of its gates that sees `x` is one product for all steps: with few
-        rows a product by a large kernel costs little less than with many. The other half is the loop.
+        A layer after the other, so that what its gates see of `x` is one product for all steps: with few rows a product
+        by a large kernel costs little less than with many. What they see of the hidden state is the loop.
         """
         layers = []
         for of_input, of_hidden, start in zip(self.of_input, self.of_hidden, self.initial(x[:, 0]), strict=True):
