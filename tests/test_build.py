@@ -81,8 +81,8 @@ def test_k_scales_encoder_and_decoder_alone(config: ModelConfig, factor: float, 
 def test_m_scales_the_recurrent_networks_alone(config: ModelConfig, factor: float, hidden: int) -> None:
     model = build(replace(config, M=factor), SPEC)
     assert hiddens(model) == [hidden] * 3
-    assert widths(model.frame_predictor) == [hidden, 4 * hidden, 4 * hidden, 12]  # two cells, then a feature
-    assert widths(model.posterior) == widths(model.prior) == [hidden, 4 * hidden, 3, 3]
+    assert widths(model.frame_predictor) == [hidden, *[4 * hidden] * 4, 12]  # two cells of two layers, then a feature
+    assert widths(model.posterior) == widths(model.prior) == [hidden, *[4 * hidden] * 2, 3, 3]
     assert widths(model.encoder) == [16, 32, 32, 12]
 
 

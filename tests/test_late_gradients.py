@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -93,14 +94,23 @@ def test_a_single_convolution_is_torch_s(space: tuple[int, int]) -> None:
     torch.testing.assert_close(*gradients)
 
 
-def test_maps_of_several_sizes_share_a_kernel() -> None:
+def test_maps_of_several_sizes_share_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     conv, x, y = layer(2, 2), randn(1, 2, 4, 4), randn(3, 2, 2, 2)
+    matrices: set[int] = set()
+    begin = module._Kernel.__init__
+
+    def begin_and_tell(self: module._Kernel, matrix: Tensor, *others: Any) -> None:
+        matrices.add(id(matrix))
+        begin(self, matrix, *others)
+
+    monkeypatch.setattr(module._Kernel, "__init__", begin_and_tell)
 
     def total() -> Tensor:
         return loop(conv, x, 2).square().sum() + loop(conv, y, 2).square().sum()
 
     with late_gradients(2):
         found = total()
+        assert len(matrices) == 1  # one copy in the products' precision and order, and one back of its gradient
     gradients = (torch.autograd.grad(loss, list(conv.parameters())) for loss in (found, total()))
     torch.testing.assert_close(*gradients)
 
@@ -134,7 +144,7 @@ def test_a_kernel_s_gradient_is_one_product() -> None:
     with FlopCounterMode(display=False, custom_mapping={aten.mm: lambda a, b, **_: shapes.append((*a, *b)) or 0}):
         late.backward()
     rows = 2 * 4 * 4
-    assert shapes == [(rows, 27, 27, 3)] * 3 + [(3, 4 * rows, 4 * rows, 27)]
+    assert shapes == [(rows, 3, 3, 27)] * 3 + [(3, 4 * rows, 4 * rows, 27)]
 
 
 def test_narrow_kernels_are_convolutions_and_so_is_all_that_learns_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,14 +202,13 @@ def test_a_recurrent_network_learns_the_same_from_a_sequence_and_what_follows(
     direction = randn(2, 8, 4, 3, 3, seed=1)
 
     def gradients() -> list[Tensor]:
-        with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16):
+        with torch.autocast("cpu", precision, enabled=precision is torch.bfloat16), late_gradients(5):
             outputs, moments = lstm.sequence(x)
             followed = [outputs]
-            with late_gradients(3):
-                y, cells = outputs[:, 1], moments[2]
-                for _ in range(3):
-                    y, cells = lstm(y, cells)
-                    followed.append(y[:, None])
+            y, cells = outputs[:, 1], moments[2]
+            for _ in range(3):
+                y, cells = lstm(y, cells)
+                followed.append(y[:, None])
         return list(torch.autograd.grad(torch.cat(followed, 1), [x, *lstm.parameters()], direction))
 
     late = gradients()

@@ -53,13 +53,12 @@ def flat(cells: Cells) -> list[Tensor]:
 def torch_cells(lstm: LSTM) -> list[nn.LSTMCell]:
     """torch's cells with the same weights; its two biases are one here."""
     cells = []
-    for gates in lstm.gates:
-        assert isinstance(gates, nn.Linear)
+    for of_input, of_hidden in zip(lstm.of_input, lstm.of_hidden, strict=True):
         cell = nn.LSTMCell(lstm.hidden, lstm.hidden)
         with torch.no_grad():
-            cell.weight_ih.copy_(gates.weight[:, : lstm.hidden])
-            cell.weight_hh.copy_(gates.weight[:, lstm.hidden :])
-            cell.bias_ih.copy_(gates.bias)
+            cell.weight_ih.copy_(of_input.get_parameter("weight"))
+            cell.weight_hh.copy_(of_hidden.get_parameter("weight"))
+            cell.bias_ih.copy_(of_input.get_parameter("bias"))
             cell.bias_hh.zero_()
         cells.append(cell)
     return cells
@@ -79,9 +78,8 @@ def test_a_convolutional_step_on_single_pixels_is_a_dense_one() -> None:
     """Around one pixel lies padding, so only the centres of the kernels count."""
     conv, flat_lstm = alive(LSTM(conv3x3, 4, 2)), LSTM(dense, 4, 2)
     with torch.no_grad():
-        for wide, narrow in zip(conv.gates, flat_lstm.gates, strict=True):
-            narrow.weight.copy_(wide.weight[:, :, 1, 1])
-            narrow.bias.copy_(wide.bias)
+        for wide, narrow in zip(conv.parameters(), flat_lstm.parameters(), strict=True):
+            narrow.copy_(wide[:, :, 1, 1] if wide.dim() == 4 else wide)
     x, cells = randn(3, 4), some_cells(2, 3, 4)
     maps = tuple((hidden[..., None, None], cell[..., None, None]) for hidden, cell in cells)
     y, after = conv(x[..., None, None], maps)
@@ -108,13 +106,33 @@ def test_new_cells_are_zero_and_forget_gates_open(layer: Layer, space: Space) ->
     assert all(tensor.shape == (2, 4, *space) and tensor.dtype == torch.float32 for tensor in flat(cells))
     assert not torch.stack(flat(cells)).any()
     with torch.no_grad():
-        for gates in lstm.gates:
-            gates.weight.zero_()
-            gates.bias[:4] = 0
-            gates.bias[8:] = 0
+        for of_input, of_hidden in zip(lstm.of_input, lstm.of_hidden, strict=True):
+            for half in (of_input, of_hidden):
+                nn.init.zeros_(half.get_parameter("weight"))
+            bias = of_input.get_parameter("bias")
+            bias[:4] = 0
+            bias[8:] = 0
     ones = tuple((hidden, cell + 1) for hidden, cell in cells)
     for _, cell in lstm(torch.zeros(2, 4, *space), ones)[1]:  # i · g = 0: what is left was not forgotten
         torch.testing.assert_close(cell, torch.full((2, 4, *space), 1 / (1 + math.exp(-1))))
+
+
+@KINDS
+def test_weights_begin_as_those_of_layers_that_see_both_halves(layer: Layer, space: Space) -> None:
+    lstm = LSTM(layer, 64, 1)
+    (of_input,), (of_hidden,) = lstm.of_input, lstm.of_hidden
+    assert {name for name, _ in lstm.named_parameters()} == {
+        "of_input.0.weight",
+        "of_input.0.bias",
+        "of_hidden.0.weight",
+    }
+    both = layer(128, 256)
+    bound = float(both.weight.detach().abs().max())
+    for half in (of_input, of_hidden):
+        assert float(half.get_parameter("weight").detach().abs().max()) == pytest.approx(bound, rel=0.01)
+    bias = of_input.get_parameter("bias").detach()
+    assert bias[64:128].tolist() == [1.0] * 64
+    assert 0.8 * bound < float(torch.cat([bias[:64], bias[128:]]).abs().max()) <= 1.01 * bound
 
 
 @KINDS
@@ -242,9 +260,8 @@ def test_what_comes_out_is_float32_under_autocast(
 def test_gates_open_in_float32_under_autocast(layer: Layer, space: Space) -> None:
     """Products that bfloat16 represents exactly: nothing is lost before the activations, nor in them."""
     lstm, x = LSTM(layer, 2, 1), torch.ones(1, 2, *space)
-    (gates,) = lstm.gates
-    nn.init.constant_(gates.weight, 0.25)
-    nn.init.zeros_(gates.bias)
+    for weight in lstm.parameters():
+        nn.init.constant_(weight, 0.25 if weight.dim() > 1 else 0.0)
     exact, _ = lstm(x, lstm.initial(x))
     with torch.autocast("cpu", torch.bfloat16):
         low, _ = lstm(x, lstm.initial(x))

@@ -22,7 +22,7 @@ def block(inputs: int, outputs: int, conv: type[nn.Conv2d] = nn.Conv2d) -> nn.Mo
     return nn.Sequential(
         conv(inputs, outputs, 3, padding=1, bias=False),
         nn.GroupNorm(1, outputs),
-        nn.LeakyReLU(0.2),
+        nn.LeakyReLU(0.2, inplace=True),  # GroupNorm needs its output no more
     )
 
 

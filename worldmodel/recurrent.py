@@ -9,16 +9,14 @@ stay in float32, and so do vectors.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from worldmodel.gaussian import Gaussian
 from worldmodel.hardware import without_autocast
-from worldmodel.late_gradients import Conv3x3, late_gradients
+from worldmodel.late_gradients import Conv3x3
 
 Cells = tuple[tuple[Tensor, Tensor], ...]
 """A (hidden, cell) pair a layer, each (b, c) or (b, c, h, w)."""
@@ -55,6 +53,8 @@ def tiled(vector: Tensor, like: Tensor) -> Tensor:
 class LSTM(nn.Module):
     """A stack of LSTM cells, dense or convolutional (Shi et al. 2015, without peepholes).
 
+    A cell's gates are the sum of two layers, of its input and of its hidden state, as in torch's own.
+
     Args:
         layer: what the gates are made of.
         hidden: channels of input, output and cell.
@@ -64,47 +64,46 @@ class LSTM(nn.Module):
     def __init__(self, layer: Layer, hidden: int, layers: int) -> None:
         super().__init__()
         self.hidden = hidden
-        self.gates = nn.ModuleList()
-        for _ in range(layers):
-            gates = layer(2 * hidden, 4 * hidden)
-            assert gates.bias is not None
-            nn.init.ones_(gates.bias[hidden : 2 * hidden])  # open forget gates: forgetting is learned
-            self.gates.append(gates)
+        self.of_input, self.of_hidden = (
+            nn.ModuleList(layer(hidden, 4 * hidden) for _ in range(layers)) for _ in range(2)
+        )
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.mul_(0.5**0.5)  # together they have the inputs of both, which layers begin by
+        for of_input, of_hidden in zip(self.of_input, self.of_hidden, strict=True):
+            nn.init.ones_(
+                of_input.get_parameter("bias")[hidden : 2 * hidden]
+            )  # open forget gates: forgetting is learned
+            of_hidden.register_parameter("bias", None)  # one is enough
 
     def initial(self, x: Tensor) -> Cells:
         """Zero cells for inputs like `x` (b, c, ...), whose own number of channels does not matter."""
         zeros = x.new_zeros((x.shape[0], self.hidden, *x.shape[2:]), dtype=torch.float32)
-        return tuple((zeros, zeros) for _ in self.gates)
+        return tuple((zeros, zeros) for _ in self.of_input)
 
     def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
         """One step: x (b, hidden, ...) and cells to the top layer's output (b, hidden, ...) and new cells."""
         after = []
-        for gates, (hidden, cell) in zip(self.gates, cells, strict=True):
-            x, cell = _step(gates(torch.cat([x, hidden.to(x.dtype)], 1)).float(), cell)
+        for of_input, of_hidden, (hidden, cell) in zip(self.of_input, self.of_hidden, cells, strict=True):
+            x, cell = _step(of_input(x).float() + of_hidden(hidden).float(), cell)
             after.append((x, cell))
         return x, tuple(after)
 
     def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
         """From zero cells over x (b, t, hidden, ...): outputs (b, t, hidden, ...), and the cells at t + 1 moments.
 
-        A layer after the other, so that the half of its gates that sees `x` is one product for all steps: with few
-        rows a product by a large kernel costs little less than with many. The other half is the loop.
+        A layer after the other, so that what its gates see of `x` is one product for all steps: with few rows a product
+        by a large kernel costs little less than with many. What they see of the hidden state is the loop.
         """
         layers = []
-        with late_gradients(x.shape[1]):
-            for gates, start in zip(self.gates, self.initial(x[:, 0]), strict=True):
-                of_x, of_hidden = gates.get_parameter("weight").split(self.hidden, 1)
-                bias = gates.get_parameter("bias")
-                seen = over_time(partial(_with_kernel, gates, of_x, bias), x)
-                # A dense copy, in the precision of the products, once and not at each step.
-                of_hidden, no_bias = of_hidden.to(seen.dtype, copy=True), torch.zeros_like(bias, dtype=seen.dtype)
-                first, *others = seen.float().unbind(1)
-                moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
-                for step in others:
-                    hidden, cell = moments[-1]
-                    moments.append(_step(step + _with_kernel(gates, of_hidden, no_bias, hidden).float(), cell))
-                x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
-                layers.append(moments)
+        for of_input, of_hidden, start in zip(self.of_input, self.of_hidden, self.initial(x[:, 0]), strict=True):
+            first, *others = over_time(of_input, x).float().unbind(1)
+            moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
+            for step in others:
+                hidden, cell = moments[-1]
+                moments.append(_step(step + of_hidden(hidden).float(), cell))
+            x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
+            layers.append(moments)
         return x, list(zip(*layers, strict=True))
 
 
@@ -113,12 +112,6 @@ def _step(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     i, f, g, o = gates.chunk(4, 1)
     cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
     return o.sigmoid() * cell.tanh(), cell
-
-
-def _with_kernel(layer: nn.Module, kernel: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """What the layer would give for x if this were its kernel, of some of its inputs, and its bias."""
-    y: Tensor = functional_call(layer, {"weight": kernel, "bias": bias}, (x,))
-    return y
 
 
 def over_time(module: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

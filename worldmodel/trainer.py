@@ -19,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from worldmodel.errors import ConfigError, WorldModelError, check_whole
 from worldmodel.hardware import chosen_precision
+from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG, channels_last
@@ -102,7 +103,8 @@ class Objective(nn.Module):
     def forward(self, tensors: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its terms (see `elbo`) of a `Batch`'s tensors by name: Fabric takes no frozen dataclass."""
         batch = Batch(**tensors)
-        outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
+        with late_gradients(batch.frames.shape[1]):
+            outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
         if outputs.judgement is None:
             return loss, terms

@@ -12,7 +12,6 @@ from worldmodel.actor_critic import ActorCritic
 from worldmodel.augmentation import shift
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
-from worldmodel.late_gradients import late_gradients
 from worldmodel.state import Skips, State, concatenate
 from worldmodel.svg import SVG
 
@@ -127,7 +126,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     Each window is shifted as a whole by up to `how.shift` pixels: what is learned then depends less on the very pixels
     of few episodes (DrQ, Kostrikov et al. 2021).
 
-    All frames are encoded in one batch and drawn in one batch a kind; only the recurrence is a loop.
+    Frames are encoded and drawn in as few batches as there are kinds of them; only the recurrence is a loop.
     Raises ConfigError when t <= context.
     """
     b, t = frames.shape[:2]
@@ -137,14 +136,10 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     last = how.context - 1  # frame of the context: predictions start from its feature
     frames = model.statistics.standardise(frames)
     shift(frames, how.shift, generator)
-    flat, maps = model.encode_standardised(rearrange(frames, "b t c h w -> (b t) c h w"))
-    embeddings = flat.view(b, t, *flat.shape[1:])
+    embeddings, maps = _encode(model, frames, last)
     paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
     features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
-    skips = Skips(
-        tuple(tensor.view(b, t, *tensor.shape[1:])[:, last] for tensor in maps),
-        torch.arange(b, device=frames.device),
-    )
+    skips = Skips(maps, torch.arange(b, device=frames.device))
 
     posterior, posterior_cells = model.posterior.sequence(features[:, 1:])
     prior, prior_cells = model.prior.sequence(features[:, :-1])
@@ -189,6 +184,22 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     )
 
 
+def _encode(model: SVG, frames: Tensor, last: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Embeddings (b, t, ...) of standardised frames, and the skips (b, c, h, w) of the context's last one.
+
+    Where the decoder takes skips, that frame is encoded apart: in one batch the gradient of its skips would be maps of
+    all frames, nearly all of them zeros.
+    """
+    b, t = frames.shape[:2]
+    if not model.decoder.uses_skips:
+        flat, maps = model.encode_standardised(frames.flatten(0, 1))
+        return flat.view(b, t, *flat.shape[1:]), maps
+    own, maps = model.encode_standardised(frames[:, last])
+    flat, _ = model.encode_standardised(torch.cat([frames[:, :last], frames[:, last + 1 :]], 1).flatten(0, 1))
+    others = flat.view(b, t - 1, *flat.shape[1:])
+    return torch.cat([others[:, :last], own[:, None], others[:, last:]], 1), maps
+
+
 def _judge(
     critics: ActorCritic, features: Tensor, before: Tensor, actions: Tensor, reached: Tensor, generator: torch.Generator
 ) -> Judgement:
@@ -215,14 +226,13 @@ def _imagine(
     feature, cells, prior_cells = state.feature, state.frame_predictor, state.prior
     first = torch.tensor(list(starts), device=actions.device)
     before, after = [], []
-    with late_gradients(steps):
-        for step in range(steps):
-            z, prior_cells = model.prior(feature, prior_cells)
-            action = rearrange(actions[:, first + step], "b s a -> (s b) a")
-            noise = _noise(z.mean.shape, generator)
-            before.append(feature)
-            feature, cells = model.predict(feature, z.sample(noise), action, cells)
-            after.append(feature)
+    for step in range(steps):
+        z, prior_cells = model.prior(feature, prior_cells)
+        action = rearrange(actions[:, first + step], "b s a -> (s b) a")
+        noise = _noise(z.mean.shape, generator)
+        before.append(feature)
+        feature, cells = model.predict(feature, z.sample(noise), action, cells)
+        after.append(feature)
 
     def windows(features: list[Tensor]) -> Tensor:
         stacked = torch.stack(features, 1)  # (s b) steps ...
