@@ -22,8 +22,8 @@ from worldmodel.recurrent import Cells
 from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import temporal_difference
-from worldmodel.trainer import FOLLOWING, TrainConfig, freeze_statistics
-from worldmodel.unroll import Drawn, Judgement, Outputs, Rollout, Unrolling
+from worldmodel.trainer import TARGET_RATE, TrainConfig, freeze_statistics
+from worldmodel.unroll import CriticOutputs, Drawn, Outputs, Rollout, Unrolling
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def plain_updates(model: SVG, config: TrainConfig, replay: Replay, *, seed: int)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
         if model.actor_critic is not None:
-            model.actor_critic.follow(FOLLOWING)
+            model.actor_critic.update_targets(TARGET_RATE)
         yield
 
 
@@ -56,9 +56,9 @@ def plain_loss(model: SVG, batch: Batch, config: TrainConfig, generator: torch.G
     """What `Objective` gives; consumes the generator as it does."""
     outputs = plain_outputs(model, batch.frames.contiguous(), batch.actions, config.unrolling, generator)
     loss, _ = elbo(outputs, batch, model.statistics, config.weights)
-    if outputs.judgement is None:
+    if outputs.critics is None:
         return loss
-    critic, policy, _ = temporal_difference(outputs.judgement, batch, model.value_unit, model.discount)
+    critic, policy, _ = temporal_difference(outputs.critics, batch, model.value_unit, model.discount)
     return loss + config.weights.value * critic + policy
 
 
@@ -104,12 +104,12 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
             drawn=_draw(model, shown, frames, steps.times, skips, share, generator) if share else None,
         )
 
-    open_loop = judgement = None
+    open_loop = critics = None
     if how.open_loop:
         imagined = _imagine(model, features, cells, prior_cells, actions, how, generator)
         open_loop = rollout(imagined, how.draw_open_loop)
         if model.actor_critic is not None:
-            judgement = _judge(model.actor_critic, features, imagined, actions, generator)
+            critics = _critic_outputs(model.actor_critic, features, imagined, actions, generator)
     known, times = features[how.context - 1 : -1], list(range(how.context, t))
     return Outputs(
         features=torch.stack(features, 1),
@@ -119,7 +119,7 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
         observed=rollout(Steps(known, features[how.context :], times), how.draw_observed, observed=True),
         forced=rollout(Steps(known, predictions[how.context - 1 :], times), how.draw_forced),
         open_loop=open_loop,
-        judgement=judgement,
+        critics=critics,
     )
 
 
@@ -149,9 +149,9 @@ def _imagine(
     return steps
 
 
-def _judge(
+def _critic_outputs(
     critics: ActorCritic, features: Sequence[Tensor], imagined: Steps, actions: Tensor, generator: torch.Generator
-) -> Judgement:
+) -> CriticOutputs:
     """Of the actions of imagined steps, and of the policy at every true frame but the first."""
     b, transitions = actions.shape[:2]
     values = [
@@ -161,12 +161,12 @@ def _judge(
     noise = critics.noise(b * transitions, generator).unflatten(0, (b, transitions)).unbind(1)
     known = [feature.detach() for feature in features[1:]]
     with torch.no_grad():
-        prospects = [critics.prospects(feature, noise=own) for feature, own in zip(known, noise, strict=True)]
-    return Judgement(
+        next_values = [critics.target_values(feature, noise=own) for feature, own in zip(known, noise, strict=True)]
+    return CriticOutputs(
         times=torch.tensor(imagined.times),
         values=torch.stack(values, 2),
-        prospects=torch.stack(prospects, 2),
-        chosen=torch.stack([critics.prospects(feature) for feature in known], 2),
+        next_values=torch.stack(next_values, 2),
+        policy_values=torch.stack([critics.target_values(feature) for feature in known], 2),
     )
 
 

@@ -39,7 +39,7 @@ def test_actions_fit_the_environment_with_and_without_noise(spec: EnvSpec, shape
             assert actions.abs().max() <= 1
         else:
             assert actions.sum(1).tolist() == [1] * 50 and actions.unique().tolist() == [0, 1]
-    assert made.values(seen, plain).shape == made.prospects(seen).shape == (2, 50)
+    assert made.values(seen, plain).shape == made.target_values(seen).shape == (2, 50)
 
 
 def test_choices_are_drawn_by_their_probabilities() -> None:
@@ -53,19 +53,19 @@ def test_a_prospect_of_choices_is_the_mean_over_the_policys_probabilities() -> N
     made, seen = alive(CHOICES), features(1)
     probabilities = made.policy(seen)[0].softmax(0)
     single = torch.stack([made.targets[0](seen, choice[None])[0] for choice in torch.eye(3)])
-    torch.testing.assert_close(made.prospects(seen)[0, 0], probabilities @ single)
+    torch.testing.assert_close(made.target_values(seen)[0, 0], probabilities @ single)
 
 
 def test_a_prospect_of_vectors_is_the_value_of_the_policys_action_and_noise_moves_it_little() -> None:
     made, seen = alive(BOX), features(5)
-    torch.testing.assert_close(made.prospects(seen)[1], made.targets[1](seen, made.act(seen)))
-    far = made.prospects(seen, noise=torch.full((5, 2), 100.0))[0]
+    torch.testing.assert_close(made.target_values(seen)[1], made.targets[1](seen, made.act(seen)))
+    far = made.target_values(seen, noise=torch.full((5, 2), 100.0))[0]
     torch.testing.assert_close(far, made.targets[0](seen, (made.act(seen) + SMOOTHING_LIMIT).clamp(-1, 1)))
 
 
-def test_prospects_teach_the_policy_and_no_critic() -> None:
+def test_target_values_teach_the_policy_and_no_critic() -> None:
     made = alive(BOX)
-    made.prospects(features(5)).sum().backward()
+    made.target_values(features(5)).sum().backward()
     assert all(parameter.grad is not None for parameter in made.policy.parameters())
     assert all(parameter.grad is None for parameter in [*made.critics.parameters(), *made.targets.parameters()])
 
@@ -77,12 +77,12 @@ def test_the_slow_copies_start_at_the_critics_and_go_a_share_of_the_way() -> Non
     before = slow.clone()
     with torch.no_grad():
         fast += 1
-    made.follow(0.25)
+    made.update_targets(0.25)
     torch.testing.assert_close(slow, before + 0.25)
 
 
 def test_values_are_float32_whatever_the_precision_around() -> None:
     made, seen = alive(BOX), features(5)
-    exact = made.prospects(seen)
+    exact = made.target_values(seen)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(made.prospects(seen), exact)
+        assert torch.equal(made.target_values(seen), exact)

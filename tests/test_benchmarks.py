@@ -115,7 +115,7 @@ def test_the_plain_path_asks_the_critics_a_frame_at_a_time(tmp_path: Path) -> No
     for name, module in (("fast", critics.critics[0]), ("slow", critics.targets[0])):
         module.register_forward_pre_hook(lambda _, inputs, name=name: seen[name].append(len(inputs[0])))
     plain_loss(model, sample(tmp_path, config), config, torch.Generator())
-    # Windows of 7 frames with 2 of context: 5 open-loop steps, and 6 frames to say the policy's prospects at, twice.
+    # Windows of 7 frames with 2 of context: 5 open-loop steps, and 6 frames to say the policy's values at, twice.
     assert seen == {"fast": [3] * 5, "slow": [3] * 12}
 
 

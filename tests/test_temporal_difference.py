@@ -13,7 +13,7 @@ from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import returns, temporal_difference
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
-from worldmodel.unroll import Judgement, Unrolling, unroll
+from worldmodel.unroll import CriticOutputs, Unrolling, unroll
 
 SPEC = EnvSpec("line", "line", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 CONFIG = ModelConfig(
@@ -77,8 +77,8 @@ def batch(t: int = 6) -> Batch:
     )
 
 
-def judged(model: SVG, windows: Batch) -> Judgement:
-    found = unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0)).judgement
+def judged(model: SVG, windows: Batch) -> CriticOutputs:
+    found = unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0)).critics
     assert found is not None
     return found
 
@@ -103,7 +103,7 @@ def test_fitted_critics_know_the_value_of_a_task_that_always_pays_the_same(model
         optimizer.zero_grad()
         (critic + policy).backward()
         optimizer.step()
-        model.actor_critic.follow(0.1)
+        model.actor_critic.update_targets(0.1)
     assert terms["value"].item() == pytest.approx(12 / (2 / 0.5**0.5), abs=0.1)  # 6 + 3 + 1.5 + ... = 12
     state = model.initial(windows.frames[:, :2], windows.actions[:, :1])
     torch.testing.assert_close(model.value(state), torch.full((3,), 12.0), atol=0.6, rtol=0)

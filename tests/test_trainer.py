@@ -22,7 +22,7 @@ from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
-from worldmodel.trainer import FOLLOWING, PATIENCE, TrainConfig, Trainer, make_fabric, mean_terms
+from worldmodel.trainer import PATIENCE, TARGET_RATE, TrainConfig, Trainer, make_fabric, mean_terms
 from worldmodel.unroll import Unrolling
 
 SPEC = EnvSpec("line", "reach", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
@@ -152,7 +152,7 @@ def test_the_model_is_the_average_of_what_is_fitted(critics: int, tmp_path: Path
         expected = {name: kept * expected.get(name, weight) + (1 - kept) * weight for name, weight in weights.items()}
         for name, weight in averaged.model.named_parameters():
             torch.testing.assert_close(weight, expected[name])
-    assert same(averaged.fitted.state_dict(), plain.model.state_dict())
+    assert same(averaged.online.state_dict(), plain.model.state_dict())
     assert not same(averaged.model.state_dict(), plain.model.state_dict())
     assert same(dict(averaged.model.named_buffers()), dict(plain.model.named_buffers()))
 
@@ -166,7 +166,7 @@ def test_an_update_moves_the_critics_slow_copies_a_little_of_the_way(tmp_path: P
     list(fitted.fit(replay(tmp_path), 1, seed=0))
     moved = 0.0
     for old, slow, fast in zip(before, critics.targets.parameters(), critics.critics.parameters(), strict=True):
-        torch.testing.assert_close(slow, old + FOLLOWING * (fast - old))
+        torch.testing.assert_close(slow, old + TARGET_RATE * (fast - old))
         moved += float((slow - old).abs().sum())
     assert moved > 0
 

@@ -66,8 +66,8 @@ class ActorCritic(nn.Module):
         """What each critic says of actions (b, a) at features (b, ...): (critics, b)."""
         return torch.stack([critic(feature, action) for critic in self.critics])
 
-    def prospects(self, feature: Tensor, *, noise: Tensor | None = None) -> Tensor:
-        """What the slow copy of each critic says of features (b, ...) under the policy: (critics, b).
+    def target_values(self, feature: Tensor, *, noise: Tensor | None = None) -> Tensor:
+        """What each target critic says of features (b, ...) under the policy: (critics, b).
 
         Gradients reach the policy and no critic. `noise` is `act`'s, for vectors only, and no further than its limit:
         so close actions have close values.
@@ -85,10 +85,10 @@ class ActorCritic(nn.Module):
         return torch.stack([critic(feature, actions) for critic in self.targets])
 
     @torch.no_grad()
-    def follow(self, rate: float) -> None:
-        """Moves the slow copies towards the critics, by a share in [0, 1] of the way."""
-        for slow, fast in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
-            slow.lerp_(fast, rate)
+    def update_targets(self, rate: float) -> None:
+        """Moves the target critics towards the critics, by a share in [0, 1] of the way."""
+        for target, critic in zip(self.targets.parameters(), self.critics.parameters(), strict=True):
+            target.lerp_(critic, rate)
 
     def _policy(self, feature: Tensor) -> Tensor:
         with without_autocast(feature.device):

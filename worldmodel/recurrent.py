@@ -71,9 +71,8 @@ class LSTM(nn.Module):
             for parameter in self.parameters():
                 parameter.mul_(0.5**0.5)  # together they have the inputs of both, which layers begin by
         for of_input, of_hidden in zip(self.of_input, self.of_hidden, strict=True):
-            nn.init.ones_(
-                of_input.get_parameter("bias")[hidden : 2 * hidden]
-            )  # open forget gates: forgetting is learned
+            bias = of_input.get_parameter("bias")
+            nn.init.ones_(bias[hidden : 2 * hidden])  # open forget gates: forgetting is learned
             of_hidden.register_parameter("bias", None)  # one is enough
 
     def initial(self, x: Tensor) -> Cells:

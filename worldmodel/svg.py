@@ -221,7 +221,7 @@ class SVG(nn.Module):
         """
         if self.actor_critic is None:
             return torch.zeros(len(state), device=self.device)
-        return self.value_unit * self.actor_critic.prospects(state.feature).mean(0)
+        return self.value_unit * self.actor_critic.target_values(state.feature).mean(0)
 
     def decode(self, state: State) -> Tensor:
         """Draws the state's frame: (b, c, height, width) in [0, 1]; free under pixel feedback."""

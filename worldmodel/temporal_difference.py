@@ -1,4 +1,4 @@
-"""What critics and a policy learn from: rewards that came, and what the slow critics say of the rest."""
+"""What critics and a policy learn from: rewards that came, and what the target critics say of the rest."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 from worldmodel.losses import mean
 from worldmodel.replay import Batch
-from worldmodel.unroll import Judgement
+from worldmodel.unroll import CriticOutputs
 
 STEPS = 3  # rewards that came before the critics say the rest
 
 
 def temporal_difference(
-    judgement: Judgement, batch: Batch, unit: Tensor, discount: float
+    critics: CriticOutputs, batch: Batch, unit: Tensor, discount: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The critics' loss (), the policy's (), and terms to log.
 
@@ -26,11 +26,11 @@ def temporal_difference(
         discount: of a reward one decision later.
     """
     rewards = batch.rewards / unit
-    targets = returns(rewards, batch.continues, batch.mask, judgement.prospects.amin(0), discount)
-    taken = judgement.times - 1
-    squared = (judgement.values - targets[:, taken]).square().sum(0)
+    targets = returns(rewards, batch.continues, batch.mask, critics.next_values.amin(0), discount)
+    taken = critics.times - 1
+    squared = (critics.values - targets[:, taken]).square().sum(0)
     critic = mean(squared, batch.mask[:, taken])
-    policy = -mean(judgement.chosen.mean(0), batch.mask)
+    policy = -mean(critics.policy_values.mean(0), batch.mask)
     return critic, policy, {"critic": critic, "value": mean(targets, batch.mask)}
 
 

@@ -26,7 +26,7 @@ from worldmodel.svg import SVG, channels_last
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.unroll import Unrolling, unroll
 
-FOLLOWING = 0.02  # share of the way to the critics that their slow copies go in an update
+TARGET_RATE = 0.02  # of the critics in their targets, at an update
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
 
 
@@ -106,9 +106,9 @@ class Objective(nn.Module):
         with late_gradients(batch.frames.shape[1]):
             outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
-        if outputs.judgement is None:
+        if outputs.critics is None:
             return loss, terms
-        critic, policy, more = temporal_difference(outputs.judgement, batch, self.model.value_unit, self.model.discount)
+        critic, policy, more = temporal_difference(outputs.critics, batch, self.model.value_unit, self.model.discount)
         loss = loss + self.config.weights.value * critic + policy
         return loss, {**terms, **more, "policy": policy, "loss": loss}
 
@@ -116,7 +116,7 @@ class Objective(nn.Module):
 class Trainer:
     """Fits a model to a replay, some updates at a time.
 
-    With an `ema_decay` the optimiser moves a copy, `fitted`, and the model itself becomes the average of what that
+    With an `ema_decay` the optimiser moves a copy, `online`, and the model itself becomes the average of what that
     copy was: single updates at a constant learning rate scatter, and plans are as uneven as the weights they are made
     with.
     Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
@@ -136,25 +136,25 @@ class Trainer:
                 "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
         self.model = cast(SVG, fabric.to_device(channels_last(model)))
-        self.fitted = copy.deepcopy(model) if config.ema_decay else model
+        self.online = copy.deepcopy(model) if config.ema_decay else model
         self.config = config
         self.fabric = fabric
         self.updates = 0
         self._skipped = 0  # updates in a row, up to now
-        objective = Objective(self.fitted, config)
-        optimizer = torch.optim.Adam(self.fitted.parameters(), lr=config.learning_rate, fused=True)
+        objective = Objective(self.online, config)
+        optimizer = torch.optim.Adam(self.online.parameters(), lr=config.learning_rate, fused=True)
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs beside the model's weights."""
         state = {"updates": self.updates, "skipped": self._skipped, "optimizer": self.optimizer.state_dict()}
-        return {**state, "fitted": self.fitted.state_dict()} if self.config.ema_decay else state
+        return {**state, "online": self.online.state_dict()} if self.config.ema_decay else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from `state_dict`'s output, with the model's weights already in place."""
         self.updates, self._skipped = state["updates"], state["skipped"]
         if self.config.ema_decay:
-            self.fitted.load_state_dict(state["fitted"])
+            self.online.load_state_dict(state["online"])
         self.optimizer.load_state_dict(state["optimizer"])
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
@@ -167,7 +167,7 @@ class Trainer:
         rng = np.random.default_rng([seed, self.fabric.global_rank])
         if self.updates == 0:
             freeze_statistics(self.model, replay, np.random.default_rng(seed))
-            self.fitted.statistics.load_state_dict(self.model.statistics.state_dict())
+            self.online.statistics.load_state_dict(self.model.statistics.state_dict())
         generator = torch.Generator(self.fabric.device).manual_seed(int(rng.integers(2**62)))
         minimum = self.config.unrolling.context + 1
         self.objective.train()
@@ -195,8 +195,8 @@ class Trainer:
         finite = bool(torch.isfinite(loss) & torch.isfinite(norm))
         if finite:
             self.optimizer.step()
-            if self.fitted.actor_critic is not None:
-                self.fitted.actor_critic.follow(FOLLOWING)
+            if self.online.actor_critic is not None:
+                self.online.actor_critic.update_targets(TARGET_RATE)
             if self.config.ema_decay:
                 self._average()
         values = {name: term.item() for name, term in terms.items()}
@@ -204,10 +204,10 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Moves the model towards what is fitted; a plain mean at first, while there is less to average."""
+        """Moves the model towards the online weights; a plain mean at first, while there is less to average."""
         decay = min(self.config.ema_decay, self.updates / (self.updates + 1))
         average = get_ema_multi_avg_fn(decay)
-        average(list(self.model.parameters()), list(self.fitted.parameters()), self.updates)
+        average(list(self.model.parameters()), list(self.online.parameters()), self.updates)
 
 
 def freeze_statistics(model: SVG, replay: Replay, rng: np.random.Generator) -> None:

@@ -80,21 +80,21 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CriticOutputs:
     """What a model's `ActorCritic` says of a batch, without gradients to features.
 
     Attributes:
         times: (n,) the frames that the open-loop rollouts' transitions lead to.
         values: (critics, b, n) of the actions of those transitions: plans ask for values of what they imagined.
-        prospects: (critics, b, t-1) what the policy will earn after each transition of the window, by the slow critics
-            at the true frames' features: to learn from, without gradients.
-        chosen: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
+        next_values: (critics, b, t-1) what the policy will earn after each transition of the window, by the target
+            critics at the true frames' features: to learn from, without gradients.
+        policy_values: the same of the policy as it is now, (critics, b, t-1), with gradients to the policy alone.
     """
 
     times: Tensor
     values: Tensor
-    prospects: Tensor
-    chosen: Tensor
+    next_values: Tensor
+    policy_values: Tensor
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Outputs:
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
         open_loop: predictions with z from the prior and own features fed back; None when not asked for.
-        judgement: None without critics, and without open-loop rollouts.
+        critics: None without critics, and without open-loop rollouts.
     """
 
     features: Tensor
@@ -117,7 +117,7 @@ class Outputs:
     observed: Rollout
     forced: Rollout
     open_loop: Rollout | None
-    judgement: Judgement | None = None
+    critics: CriticOutputs | None = None
 
 
 def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
@@ -163,7 +163,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         )
 
     times = torch.arange(how.context, t, device=frames.device)
-    open_loop = judgement = None
+    open_loop = critics = None
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
         starts = range(last, t - steps, how.stride)
@@ -171,7 +171,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
         open_loop = rollout(before, after, reached, how.draw_open_loop)
         if model.actor_critic:
-            judgement = _judge(model.actor_critic, features, before, actions, reached, generator)
+            critics = _critic_outputs(model.actor_critic, features, before, actions, reached, generator)
     return Outputs(
         features=features,
         embeddings=embeddings,
@@ -180,7 +180,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         observed=rollout(features[:, last:-1], features[:, how.context :], times, how.draw_observed, observed=True),
         forced=rollout(features[:, last:-1], forced[:, last:], times, how.draw_forced),
         open_loop=open_loop,
-        judgement=judgement,
+        critics=critics,
     )
 
 
@@ -200,20 +200,20 @@ def _encode(model: SVG, frames: Tensor, last: int) -> tuple[Tensor, tuple[Tensor
     return torch.cat([others[:, :last], own[:, None], others[:, last:]], 1), maps
 
 
-def _judge(
+def _critic_outputs(
     critics: ActorCritic, features: Tensor, before: Tensor, actions: Tensor, reached: Tensor, generator: torch.Generator
-) -> Judgement:
+) -> CriticOutputs:
     """`before` (b, n, ...) are the open-loop rollouts' features, `reached` (n,) the frames that they lead to."""
     b, transitions = actions.shape[:2]
     taken = actions[:, reached - 1].flatten(0, 1)
     known = features[:, 1:].detach().flatten(0, 1)
     with torch.no_grad():
-        prospects = critics.prospects(known, noise=critics.noise(len(known), generator))
-    return Judgement(
+        next_values = critics.target_values(known, noise=critics.noise(len(known), generator))
+    return CriticOutputs(
         times=reached,
         values=critics.values(before.detach().flatten(0, 1), taken).unflatten(1, before.shape[:2]),
-        prospects=prospects.unflatten(1, (b, transitions)),
-        chosen=critics.prospects(known).unflatten(1, (b, transitions)),
+        next_values=next_values.unflatten(1, (b, transitions)),
+        policy_values=critics.target_values(known).unflatten(1, (b, transitions)),
     )
 
 
