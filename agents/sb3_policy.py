@@ -14,7 +14,7 @@ from gymnasium import spaces
 from agents.actor import explored
 from envs.filtered import Filter
 from envs.spec import action_space, action_vector
-from envs.view import outward
+from envs.view import Observation, outward
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.hardware import without_autocast
 from worldmodel.spec import EnvSpec
@@ -29,8 +29,35 @@ ALGORITHMS = {
 """Each algorithm that can be loaded, and the package it comes from."""
 
 
+class FrameStack:
+    """Rows of frames as SB3's VecFrameStack shows them: the newest few in one picture's channels, the oldest first.
+
+    Before an episode's first frame there are zeros. What `envs.filtered.Filter` is to features.
+
+    Args:
+        count: frames, n.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def begin(self, frames: np.ndarray) -> Observation:
+        """Episodes begin in all rows with frames (b, H, W, 3) uint8: ``frames`` (b, H, W, 3n)."""
+        *axes, channels = frames.shape
+        before = np.zeros((*axes, channels * (self._count - 1)), frames.dtype)
+        self._seen = np.concatenate([before, frames], -1)
+        return {"frames": self._seen}
+
+    def advance(self, vectors: np.ndarray, frames: np.ndarray) -> Observation:
+        """Actions (b, a) led to frames (b, H, W, 3) uint8."""
+        self._seen = np.concatenate([self._seen[..., frames.shape[-1] :], frames], -1)
+        return {"frames": self._seen}
+
+
 class SB3Actor:
-    """An SB3 policy of single frames, or of a model's features, as an `agents.actor.Actor`.
+    """An SB3 policy of frames, or of a model's features, as an `agents.actor.Actor`.
+
+    Of frames it sees as many at a time as its observation space holds, see `FrameStack`.
 
     Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
     TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
@@ -48,15 +75,14 @@ class SB3Actor:
     def __init__(self, policy: BasePolicy, spec: EnvSpec, filter: Filter | None = None) -> None:
         _check_fits(policy, spec, filter)
         self._policy: Any = policy
-        self._filter = filter
+        self._eyes = filter or FrameStack(frames_seen(policy.observation_space, spec))
         self._spec = spec
         self._samples = _is_distribution(policy)
         self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
 
     def reset(self, frame: np.ndarray) -> None:
         """A new episode begins with `frame` (H, W, 3) uint8."""
-        # of our own: torch warns of memory that it must not write to
-        self._seen = np.array(frame) if self._filter is None else outward(self._filter.begin(frame[None]), 0)
+        self._seen = outward(self._eyes.begin(frame[None]), 0)
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The next action (a,) float32 in [-1, 1], or one-hot; see the class for `exploration`."""
@@ -72,10 +98,7 @@ class SB3Actor:
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Remembers the frame (H, W, 3) uint8, or filters it."""
-        if self._filter is None:
-            self.reset(frame)
-        else:
-            self._seen = outward(self._filter.advance(action[None], frame[None]), 0)
+        self._seen = outward(self._eyes.advance(action[None], frame[None]), 0)
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
@@ -122,6 +145,17 @@ def sees_vectors(policy: BasePolicy) -> bool:
     return len(policy.observation_space.shape or ()) == 1
 
 
+def frames_seen(space: spaces.Space[Any], spec: EnvSpec) -> int:
+    """How many of the environment's frames a policy of this observation space sees at a time; 0 if it sees others."""
+    if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3):
+        return 0
+    shape = space.shape
+    for size, channels in ((shape[:2], shape[2]), (shape[1:], shape[0])):  # SB3 puts channels first when it trains
+        if size == spec.frame_size and channels % 3 == 0:
+            return channels // 3
+    return 0
+
+
 def _is_sb3_zip(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
@@ -138,18 +172,16 @@ def _is_distribution(policy: BasePolicy) -> bool:
 
 
 def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> None:
-    height, width = spec.frame_size
     seen = policy.observation_space
-    shapes = ((height, width, 3), (3, height, width))  # SB3 puts channels first when it trains
     if filter is not None and seen != filter.observation_space:
         raise ConfigError(
             f"the policy sees {seen}, the model gives features {filter.observation_space}: "
             "give the model in whose features it was trained, or none for a policy of frames"
         )
-    if filter is None and not (isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape in shapes):
+    if filter is None and not frames_seen(seen, spec):
         raise ConfigError(
-            f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {shapes[0]}: "
-            "set env.size to what it was trained on, or train it on single frames of this environment"
+            f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {(*spec.frame_size, 3)}: set env.size "
+            "to what it was trained on, or train it on frames of this environment, as they are or in VecFrameStack"
         )
     taken = action_space(spec)
     if policy.action_space != taken:

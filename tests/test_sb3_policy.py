@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 
 from agents.collecting import play_episode
 from agents.sb3_policy import ALGORITHMS, SB3Actor, load_sb3
@@ -169,10 +171,27 @@ def test_an_environment_that_does_not_fit_is_refused(ppo: dict[str, Any], spec: 
         SB3Actor(ppo["box"], spec)
 
 
-def test_stacked_frames_are_refused() -> None:
-    space = spaces.Box(0, 255, (12, 64, 64), np.uint8)
+@pytest.mark.parametrize("count", [1, 3])
+def test_frames_are_stacked_as_the_policy_was_trained_on_them(count: int, tmp_path: Path) -> None:
+    env = VecFrameStack(DummyVecEnv([lambda: Noise(BOX)]), count)
+    trained = PPO("CnnPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
+    trained.save(tmp_path / "model")
+    policy = load_sb3(tmp_path / "model.zip", "PPO")
+    assert policy.observation_space.shape == (3 * count, 64, 64)
+    env.seed(7)
+    seen, expected = env.reset(), []
+    for _ in range(8):
+        expected.append(policy.predict(seen, deterministic=True)[0])
+        seen, *_ = env.step(expected[-1])
+    actions = play(policy, BOX, 7, 0.0).actions
+    np.testing.assert_array_equal(actions, np.concatenate(expected))
+    assert len(np.unique(actions, axis=0)) > 1
+
+
+def test_other_channels_than_whole_frames_are_refused() -> None:
+    space = spaces.Box(0, 255, (4, 64, 64), np.uint8)  # grey, as Atari's wrappers stack them
     policy = ActorCriticPolicy(space, spaces.Discrete(4), lambda _: 1e-3, net_arch=[4])
-    with pytest.raises(ConfigError, match="train it on single frames"):
+    with pytest.raises(ConfigError, match="train it on frames of this environment, as they are or in VecFrameStack"):
         SB3Actor(policy, DISCRETE)
 
 
