@@ -60,17 +60,20 @@ def read_studies(paths: Sequence[Path]) -> dict[Path, list[Log]]:
 def table(studies: Mapping[Path, Sequence[Log]]) -> str:
     """A line for each folder of logs, the same for those that learned, and which commits and machines they are of.
 
-    `std` is between the means of seeds, unknown of one; `min` and `max` are single episodes; `frames` are simulator
-    steps learned from, where the run itself learned. See `learning` for the second table.
+    `std` is between the means of seeds, unknown of one; `min` and `max` are single episodes; `gain` is the mean less
+    the random policy's; `frames` are simulator steps learned from, where the run itself learned. See `learning` for the
+    second table.
     """
     width = max(len(str(folder)) for folder in studies) + 2
-    head = f"{'':<{width}}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}{'random':>9}{'frames':>9}  episodes  seeds"
+    head = (
+        f"{'':<{width}}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}{'random':>9}{'gain':>9}{'frames':>9}  episodes  seeds"
+    )
     lines = [head]
     for folder, logs in studies.items():
         means = [mean(log.returns) for log in logs]
         every = [value for log in logs for value in log.returns]
         chance = [value for log in logs for value in log.chance]
-        numbers = [mean(means), std(means), min(every), max(every), mean(chance)]
+        numbers = [mean(means), std(means), min(every), max(every), mean(chance), mean(means) - mean(chance)]
         frames = max(log.env_frames for log in logs) or "–"
         seeds = ", ".join(str(log.seed) for log in logs)
         lines.append(f"{folder!s:<{width}}{cells(numbers)}{frames:>9}{len(every):>10}  {seeds}")

@@ -41,10 +41,10 @@ def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
         log(tmp_path / "b" / "seed7.jsonl", 7, COLLECTED),
     ]
     head, a, b, _, learning, way, _, commits, machines = table(read_studies(paths[::-1])).splitlines()
-    assert head.split() == ["mean", "std", "min", "max", "random", "frames", "episodes", "seeds"]
+    assert head.split() == ["mean", "std", "min", "max", "random", "gain", "frames", "episodes", "seeds"]
     # The last evaluation of each; seeds' means are 15 and 40.
-    assert a.split() == [str(tmp_path / "a"), "27.5", "17.7", "10.0", "50.0", "1.5", "800", "4", "0,", "1"]
-    assert b.split() == [str(tmp_path / "b"), "8.0", "–", "8.0", "8.0", "–", "–", "1", "7"]
+    assert a.split() == [str(tmp_path / "a"), "27.5", "17.7", "10.0", "50.0", "1.5", "26.0", "800", "4", "0,", "1"]
+    assert b.split() == [str(tmp_path / "b"), "8.0", "–", "8.0", "8.0", "–", "–", "–", "1", "7"]
     # Of the seed with two evaluations their mean, (5 + 15) / 2, and 40 of the other.
     columns = [
         "last",
