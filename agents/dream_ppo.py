@@ -21,7 +21,7 @@ from agents.forecast import noise
 from agents.sb3 import ImaginedVecEnv
 from envs.dream import Dream
 from envs.spec import action_vectors
-from envs.starts import WindowStarts
+from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
 from envs.view import features
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
@@ -42,6 +42,8 @@ class PPOConfig:
     Attributes:
         observation: ``features``, or ``frames`` for a policy that looks at pictures.
         num_envs: dreams side by side.
+        episode_starts: share of dreams that start where an episode began, with its first frame alone, as the real
+            environment does; the others start from `context` frames anywhere.
         horizon: decisions of a dream; what comes after is the value function's to say.
         steps: imagined decisions after each episode, rounded up to whole rollouts of num_envs x n_steps.
         n_steps, batch_size, n_epochs, learning_rate, gamma, gae_lambda, clip_range, ent_coef: SB3's PPO's.
@@ -49,6 +51,7 @@ class PPOConfig:
 
     observation: str
     num_envs: int
+    episode_starts: float
     horizon: int
     steps: int
     n_steps: int
@@ -65,6 +68,8 @@ class PPOConfig:
             raise ConfigError(f"ppo.observation is {self.observation!r}: set features or frames")
         for key in ("num_envs", "horizon", "steps", "n_steps", "batch_size", "n_epochs"):
             check_whole(f"ppo.{key}", getattr(self, key), 1)
+        if not 0 <= self.episode_starts <= 1:
+            raise ConfigError(f"ppo.episode_starts is {self.episode_starts}: set a probability in [0, 1]")
         rollout = self.num_envs * self.n_steps
         if rollout % self.batch_size:
             raise ConfigError(
@@ -139,13 +144,14 @@ class DreamPPO:
         return self._ppo
 
     def train(self, replay: Replay, *, seed: int) -> dict[str, float | int | None]:
-        """Learns for `config.steps` imagined decisions that start anywhere in the replay's episodes.
+        """Learns for `config.steps` imagined decisions, from starts in the replay's episodes.
 
         Everything random follows from the seed, also SB3's and torch's global streams, which it sets; on a GPU, for a
         policy of frames, SB3 makes cuDNN deterministic too. Returns what `LOGGED` names, of the last rollout, with the
         mean return of the latest dreams and the decisions dreamed so far.
         """
-        self._dream.starts = WindowStarts(replay, self._context)
+        anywhere, beginnings = WindowStarts(replay, self._context), EpisodeStarts(replay)
+        self._dream.starts = MixedStarts(anywhere, beginnings, self.config.episode_starts)
         self._ppo.set_random_seed(seed)
         env = self._ppo.get_env()
         assert env is not None

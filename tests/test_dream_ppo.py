@@ -16,11 +16,13 @@ from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
+from worldmodel.state import State
 from worldmodel.svg import SVG
 
 CONFIG = PPOConfig(
     observation="features",
     num_envs=4,
+    episode_starts=0.25,
     horizon=5,
     steps=32,
     n_steps=8,
@@ -123,10 +125,26 @@ def test_before_there_are_episodes_dreams_have_nowhere_to_start() -> None:
         make().ppo.learn(8)
 
 
+@pytest.mark.parametrize(("share", "lengths"), [(0.0, {3}), (0.5, {1, 3}), (1.0, {1})])
+def test_some_dreams_start_where_episodes_began(share: float, lengths: set[int], tmp_path: Path) -> None:
+    model, data = trained(PAIR), replay(tmp_path)
+    ppo = DreamPPO(model, replace(CONFIG, episode_starts=share, num_envs=8), context=3, seed=3, precision="auto")
+    initial, found = model.initial, set()
+
+    def initial_and_tell(frames: torch.Tensor, actions: torch.Tensor) -> State:
+        found.add(frames.shape[1])
+        return initial(frames, actions)
+
+    model.initial = initial_and_tell  # type: ignore[method-assign,assignment]
+    ppo.train(data, seed=0)
+    assert found == lengths
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"observation": "both"}, r"ppo\.observation is 'both': set features or frames"),
+        ({"episode_starts": 1.5}, r"ppo\.episode_starts is 1\.5: set a probability in \[0, 1\]"),
         ({"horizon": 0}, r"ppo\.horizon is 0: set a whole number >= 1"),
         ({"batch_size": 12}, r"ppo\.batch_size \(12\) does not divide .* = 32 decisions: set one that does"),
     ],
