@@ -14,7 +14,7 @@ from gymnasium import spaces
 from agents.actor import explored
 from envs.filtered import Filter
 from envs.spec import action_space, action_vector
-from envs.view import Observation, outward
+from envs.view import outward
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.hardware import without_autocast
 from worldmodel.spec import EnvSpec
@@ -32,26 +32,21 @@ ALGORITHMS = {
 class FrameStack:
     """Rows of frames as SB3's VecFrameStack shows them: the newest few in one picture's channels, the oldest first.
 
-    Before an episode's first frame there are zeros. What `envs.filtered.Filter` is to features.
-
-    Args:
-        count: frames, n.
+    Before an episode's first frame there are zeros. `seen` holds them, (b, H, W, 3 · count) uint8.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
 
-    def begin(self, frames: np.ndarray) -> Observation:
-        """Episodes begin in all rows with frames (b, H, W, 3) uint8: ``frames`` (b, H, W, 3n)."""
+    def begin(self, frames: np.ndarray) -> None:
+        """Episodes begin in all rows with frames (b, H, W, 3) uint8."""
         *axes, channels = frames.shape
         before = np.zeros((*axes, channels * (self._count - 1)), frames.dtype)
-        self._seen = np.concatenate([before, frames], -1)
-        return {"frames": self._seen}
+        self.seen = np.concatenate([before, frames], -1)
 
-    def advance(self, vectors: np.ndarray, frames: np.ndarray) -> Observation:
-        """Actions (b, a) led to frames (b, H, W, 3) uint8."""
-        self._seen = np.concatenate([self._seen[..., frames.shape[-1] :], frames], -1)
-        return {"frames": self._seen}
+    def advance(self, frames: np.ndarray) -> None:
+        """Frames (b, H, W, 3) uint8 follow."""
+        self.seen = np.concatenate([self.seen[..., frames.shape[-1] :], frames], -1)
 
 
 class SB3Actor:
@@ -75,14 +70,18 @@ class SB3Actor:
     def __init__(self, policy: BasePolicy, spec: EnvSpec, filter: Filter | None = None) -> None:
         _check_fits(policy, spec, filter)
         self._policy: Any = policy
-        self._eyes = filter or FrameStack(frames_seen(policy.observation_space, spec))
+        self._filter = filter
+        self._stack = FrameStack(frames_seen(policy.observation_space, spec))
         self._spec = spec
         self._samples = _is_distribution(policy)
         self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
 
     def reset(self, frame: np.ndarray) -> None:
         """A new episode begins with `frame` (H, W, 3) uint8."""
-        self._seen = outward(self._eyes.begin(frame[None]), 0)
+        if self._filter is None:
+            self._stack.begin(frame[None])
+        else:
+            self._features = self._filter.begin(frame[None])
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The next action (a,) float32 in [-1, 1], or one-hot; see the class for `exploration`."""
@@ -98,12 +97,16 @@ class SB3Actor:
 
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Remembers the frame (H, W, 3) uint8, or filters it."""
-        self._seen = outward(self._eyes.advance(action[None], frame[None]), 0)
+        if self._filter is None:
+            self._stack.advance(frame[None])
+        else:
+            self._features = self._filter.advance(action[None], frame[None])
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
         with without_autocast(self._policy.device):  # in which it was trained
-            action, _ = self._policy.predict(self._seen, deterministic=deterministic)
+            seen = self._stack.seen[0] if self._filter is None else outward(self._features, 0)
+            action, _ = self._policy.predict(seen, deterministic=deterministic)
         return action_vector(self._spec, action)
 
 
