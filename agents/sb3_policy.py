@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ALGORITHMS = {
     **dict.fromkeys(("A2C", "DQN", "PPO", "SAC", "TD3"), "stable_baselines3"),
-    "TQC": "sb3_contrib",
+    **dict.fromkeys(("RecurrentPPO", "TQC"), "sb3_contrib"),
 }
 """Each algorithm that can be loaded, and the package it comes from."""
 
@@ -52,17 +52,18 @@ class FrameStack:
 class SB3Actor:
     """An SB3 policy of frames, or of a model's features, as an `agents.actor.Actor`.
 
-    Of frames it sees as many at a time as its observation space holds, see `FrameStack`.
+    Of frames it sees as many at a time as its observation space holds, see `FrameStack`. One that is recurrent
+    remembers the episode.
 
-    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
-    TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
-    that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay
-    untouched.
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO,
+    RecurrentPPO, SAC, TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN,
+    TD3) gets the noise that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's
+    global streams stay untouched.
 
     Args:
         policy: as `load_sb3` gives it, or one that is being trained.
         spec: of the environment to act in.
-        filter: of one row, for a policy of features; None for one of frames.
+        filter: of one row, giving what `kind_seen` says of a policy of features; None for one of frames.
 
     Raises ConfigError when the policy was not trained on such observations and actions.
     """
@@ -78,6 +79,7 @@ class SB3Actor:
 
     def reset(self, frame: np.ndarray) -> None:
         """A new episode begins with `frame` (H, W, 3) uint8."""
+        self._memory = None
         if self._filter is None:
             self._stack.begin(frame[None])
         else:
@@ -106,7 +108,7 @@ class SB3Actor:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
         with without_autocast(self._policy.device):  # in which it was trained
             seen = self._stack.seen[0] if self._filter is None else outward(self._features, 0)
-            action, _ = self._policy.predict(seen, deterministic=deterministic)
+            action, self._memory = self._policy.predict(seen, self._memory, deterministic=deterministic)
         return action_vector(self._spec, action)
 
 
@@ -122,7 +124,8 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
 
     Raises:
         ConfigError: SB3 is not installed, or the algorithm is none of those.
-        CheckpointError: there is no such file, or it cannot be loaded as that algorithm.
+        CheckpointError: there is no such file, it cannot be loaded as that algorithm, or what it last saw shows that
+            VecNormalize changed its observations: how, the zip does not tell.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm is {algorithm!r}: set one of {', '.join(ALGORITHMS)}")
@@ -140,12 +143,20 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
     except Exception as error:  # of whatever kind: unpickling runs foreign code, and other algorithms lack other parts
         mend = "name the algorithm that saved it, and install what it needs"
         raise CheckpointError(f"{path} cannot be loaded as {algorithm} ({error!r}): {mend}") from error
+    if not _is_within(model._last_obs, model.observation_space):
+        raise CheckpointError(
+            f"{path} was trained on observations beyond {model.observation_space}, as VecNormalize makes them in a way "
+            "that the zip does not tell: train with norm_obs=False, features are normalised already"
+        )
     return model.policy
 
 
-def sees_vectors(policy: BasePolicy) -> bool:
-    """Whether a policy was trained on vectors, such as a model's features, and not on frames."""
-    return len(policy.observation_space.shape or ()) == 1
+def kind_seen(policy: BasePolicy) -> str:
+    """What a policy was trained on, of `envs.view.KINDS`: ``frames``, vectors such as ``features``, or ``both``."""
+    space = policy.observation_space
+    if isinstance(space, spaces.Dict):
+        return "both"
+    return "features" if len(space.shape or ()) == 1 else "frames"
 
 
 def frames_seen(space: spaces.Space[Any], spec: EnvSpec) -> int:
@@ -166,6 +177,15 @@ def _is_sb3_zip(path: Path) -> bool:
         return "data" in archive.namelist()
 
 
+def _is_within(seen: Any, space: spaces.Space[Any]) -> bool:
+    """Whether rows of observations, or none, are of the space."""
+    if seen is None:
+        return True
+    if isinstance(space, spaces.Dict):
+        return all(_is_within(seen[key], part) for key, part in space.items())
+    return all(space.contains(row) for row in seen)
+
+
 def _is_distribution(policy: BasePolicy) -> bool:
     """Whether there is something to sample from; DDPG's policies are TD3's."""
     from stable_baselines3.dqn.policies import DQNPolicy
@@ -176,7 +196,7 @@ def _is_distribution(policy: BasePolicy) -> bool:
 
 def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> None:
     seen = policy.observation_space
-    if filter is not None and seen != filter.observation_space:
+    if filter is not None and seen not in (filter.observation_space, _channels_first(filter.observation_space)):
         raise ConfigError(
             f"the policy sees {seen}, the model gives features {filter.observation_space}: "
             "give the model in whose features it was trained, or none for a policy of frames"
@@ -184,7 +204,8 @@ def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> Non
     if filter is None and not frames_seen(seen, spec):
         raise ConfigError(
             f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {(*spec.frame_size, 3)}: set env.size "
-            "to what it was trained on, or train it on frames of this environment, as they are or in VecFrameStack"
+            "to what it was trained on, or train it on frames of this environment, as they are or in VecFrameStack, "
+            "without norm_obs of VecNormalize"
         )
     taken = action_space(spec)
     if policy.action_space != taken:
@@ -192,3 +213,14 @@ def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> Non
             f"the policy acts in {policy.action_space}, {spec.env}/{spec.task} takes {taken}: "
             "give the environment that it was trained in, made by envs.make_env"
         )
+
+
+def _channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Where there are pictures, as SB3 turns them when it trains."""
+    from stable_baselines3.common.vec_env import VecTransposeImage
+
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
+    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+        return VecTransposeImage.transpose_space(space)
+    return space

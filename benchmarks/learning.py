@@ -72,7 +72,7 @@ def step_dream(imagined: DreamPPO) -> Callable[[], None]:
     """The same rollout by random actions, once the dream has begun."""
     config, env = imagined.config, imagined.ppo.get_env()
     assert env is not None
-    shape = (config.n_steps, config.num_envs, *env.action_space.shape)
+    shape = (config.n_steps, config.num_envs, *(env.action_space.shape or ()))
     actions = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
     def run() -> None:
