@@ -43,7 +43,8 @@ class PPOConfig:
 
     Attributes:
         observation: ``features``, or ``frames`` for a policy that looks at pictures.
-        frame_stack: how many frames a policy of frames sees at a time, as SB3's VecFrameStack shows them.
+        frame_stack: how many frames a policy of frames sees at a time, as SB3's VecFrameStack shows them: zeros before
+            the first, also where a dream starts in the middle of an episode.
         num_envs: dreams side by side.
         episode_starts: share of dreams that start where an episode began, with its first frame alone, as the real
             environment does; the others start from `context` frames anywhere.

@@ -65,7 +65,7 @@ class Dream:
 
     Args:
         model: to dream in, on any device.
-        starts: what gives contexts; may be replaced, for all episodes from the next `reset` on.
+        starts: what gives contexts, of any lengths; may be replaced, for all episodes from the next `reset` on.
         num_envs: rows, b.
         horizon: decisions until an episode is truncated.
         observation: ``frames``, ``features`` or ``both``, see `envs.view`; frames are drawn only if observed or asked
