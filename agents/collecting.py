@@ -1,7 +1,8 @@
-"""One episode of an actor in an environment, exactly repeatable from its seed."""
+"""Episodes of an actor in an environment, exactly repeatable from their seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from agents.actor import Actor
+from agents.seeds import seed_of
 from envs.spec import env_action
 from worldmodel.episode import Episode
 from worldmodel.spec import EnvSpec
@@ -53,6 +55,27 @@ def play_episode(
         seed=seed,
         actor=name,
     )
+
+
+def play_evaluation(
+    env: gymnasium.Env[np.ndarray, Any], actor: Actor, *, spec: EnvSpec, seed: int, count: int, name: str
+) -> list[Episode]:
+    """Plays `count` episodes without exploration, from starts that are the same each time for a run's `seed`."""
+    seeds = [seed_of(seed, "evaluate", index) for index in range(count)]
+    return [play_episode(env, actor, spec=spec, seed=each, exploration=0.0, name=name) for each in seeds]
+
+
+def outcome(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:
+    """What a record says of episodes that a run of this seed played."""
+    returns = [episode.total for episode in episodes]
+    spec = episodes[0].spec
+    return {
+        "env": spec.env,
+        "task": spec.task,
+        "seed": seed,
+        "returns": returns,
+        "return_mean": float(np.mean(returns)),
+    }
 
 
 def episode_generator(seed: int) -> torch.Generator:

@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
 from torch import Tensor
 
 from agents.forecast import noise
 from agents.sb3 import ImaginedVecEnv
+from agents.sb3_policy import FrameStack
 from envs.dream import Dream
 from envs.spec import action_vectors
-from envs.starts import WindowStarts
+from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
 from envs.view import features
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
@@ -41,14 +43,20 @@ class PPOConfig:
 
     Attributes:
         observation: ``features``, or ``frames`` for a policy that looks at pictures.
+        frame_stack: how many frames a policy of frames sees at a time, as SB3's VecFrameStack shows them: zeros before
+            the first, also where a dream starts in the middle of an episode.
         num_envs: dreams side by side.
+        episode_starts: share of dreams that start where an episode began, with its first frame alone, as the real
+            environment does; the others start from `context` frames anywhere.
         horizon: decisions of a dream; what comes after is the value function's to say.
         steps: imagined decisions after each episode, rounded up to whole rollouts of num_envs x n_steps.
         n_steps, batch_size, n_epochs, learning_rate, gamma, gae_lambda, clip_range, ent_coef: SB3's PPO's.
     """
 
     observation: str
+    frame_stack: int
     num_envs: int
+    episode_starts: float
     horizon: int
     steps: int
     n_steps: int
@@ -63,8 +71,10 @@ class PPOConfig:
     def __post_init__(self) -> None:
         if self.observation not in ("features", "frames"):
             raise ConfigError(f"ppo.observation is {self.observation!r}: set features or frames")
-        for key in ("num_envs", "horizon", "steps", "n_steps", "batch_size", "n_epochs"):
+        for key in ("frame_stack", "num_envs", "horizon", "steps", "n_steps", "batch_size", "n_epochs"):
             check_whole(f"ppo.{key}", getattr(self, key), 1)
+        if not 0 <= self.episode_starts <= 1:
+            raise ConfigError(f"ppo.episode_starts is {self.episode_starts}: set a probability in [0, 1]")
         rollout = self.num_envs * self.n_steps
         if rollout % self.batch_size:
             raise ConfigError(
@@ -87,6 +97,32 @@ class Nowhere:
     def draw(self, stream: np.random.Generator) -> Contexts:
         """Raises DataError."""
         raise DataError("the run has no episodes yet, so dreams have nowhere to start: collect some first")
+
+
+def make_ppo(config: PPOConfig, env: VecEnv, *, seed: int, device: torch.device) -> tuple[PPO, VecNormalize]:
+    """PPO before it has learned anything, and what divides the rewards of `env` by their running deviation for it.
+
+    A policy of frames sees several at a time; one of features is small, and stays on the CPU.
+    """
+    frames = config.observation == "frames"
+    env = VecMonitor(VecFrameStack(env, config.frame_stack) if frames else env)
+    rewards = VecNormalize(env, norm_obs=False, gamma=config.gamma)
+    ppo = PPO(
+        "CnnPolicy" if frames else "MlpPolicy",
+        rewards,
+        n_steps=config.n_steps,
+        batch_size=config.batch_size,
+        n_epochs=config.n_epochs,
+        learning_rate=config.learning_rate,
+        gamma=config.gamma,
+        gae_lambda=config.gae_lambda,
+        clip_range=config.clip_range,
+        ent_coef=config.ent_coef,
+        seed=seed,
+        device=device if frames else "cpu",
+    )
+    ppo.set_logger(Logger(folder=None, output_formats=[]))
+    return ppo, rewards
 
 
 class DreamPPO:
@@ -115,23 +151,7 @@ class DreamPPO:
             observation=config.observation,
             precision=precision,
         )
-        monitored = VecMonitor(ImaginedVecEnv(self._dream))
-        self._rewards = VecNormalize(monitored, norm_obs=False, gamma=config.gamma)
-        self._ppo = PPO(
-            "MlpPolicy" if config.observation == "features" else "CnnPolicy",
-            self._rewards,
-            n_steps=config.n_steps,
-            batch_size=config.batch_size,
-            n_epochs=config.n_epochs,
-            learning_rate=config.learning_rate,
-            gamma=config.gamma,
-            gae_lambda=config.gae_lambda,
-            clip_range=config.clip_range,
-            ent_coef=config.ent_coef,
-            seed=seed,
-            device="cpu" if config.observation == "features" else model.device,
-        )
-        self._ppo.set_logger(Logger(folder=None, output_formats=[]))
+        self._ppo, self._rewards = make_ppo(config, ImaginedVecEnv(self._dream), seed=seed, device=model.device)
 
     @property
     def ppo(self) -> PPO:
@@ -139,13 +159,14 @@ class DreamPPO:
         return self._ppo
 
     def train(self, replay: Replay, *, seed: int) -> dict[str, float | int | None]:
-        """Learns for `config.steps` imagined decisions that start anywhere in the replay's episodes.
+        """Learns for `config.steps` imagined decisions, from starts in the replay's episodes.
 
         Everything random follows from the seed, also SB3's and torch's global streams, which it sets; on a GPU, for a
         policy of frames, SB3 makes cuDNN deterministic too. Returns what `LOGGED` names, of the last rollout, with the
         mean return of the latest dreams and the decisions dreamed so far.
         """
-        self._dream.starts = WindowStarts(replay, self._context)
+        anywhere, beginnings = WindowStarts(replay, self._context), EpisodeStarts(replay)
+        self._dream.starts = MixedStarts(anywhere, beginnings, self.config.episode_starts)
         self._ppo.set_random_seed(seed)
         env = self._ppo.get_env()
         assert env is not None
@@ -171,20 +192,9 @@ class DreamPPO:
             took = time.perf_counter() - start
         return took * math.ceil(self.config.steps / rollout.steps)
 
-    def act(self, state: State, frames: np.ndarray | None) -> Tensor:
-        """What the policy does at states of n rows, without exploration: (n, a) in [-1, 1], or one-hot.
-
-        A policy of frames looks at `frames` (n, H, W, 3) uint8, or at what the model draws where there are none.
-        """
-        if self.config.observation == "features":
-            seen = features(state).cpu().numpy()
-        elif frames is not None:
-            seen = frames
-        else:
-            seen = pixels(self._model.decode(state))
-        with without_autocast(self._model.device):
-            actions, _ = self._ppo.policy.predict(seen, deterministic=True)
-        return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
+    def actor(self) -> DreamActor:
+        """The policy as it is now and becomes, without exploration, for rows that are imagined."""
+        return DreamActor(self._ppo.policy, self._model, self.config)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs; tensors, numbers and strings, so that reading it runs no code."""
@@ -204,3 +214,38 @@ class DreamPPO:
         returns = self._rewards.ret_rms
         returns.mean, returns.var = np.array(state["returns"]["mean"]), np.array(state["returns"]["var"])
         returns.count = state["returns"]["count"]
+
+
+class DreamActor:
+    """What a policy does in rows that a model imagines, without exploration: an `agents.trust.Policy`.
+
+    Args:
+        policy: that PPO trains.
+        model: whose features, or whose drawings, it sees.
+        config: says which.
+    """
+
+    def __init__(self, policy: BasePolicy, model: SVG, config: PPOConfig) -> None:
+        self._policy = policy
+        self._model = model
+        self._stack = FrameStack(config.frame_stack) if config.observation == "frames" else None
+
+    def begin(self, frames: np.ndarray) -> None:
+        """Rows have seen frames (n, t, H, W, 3) uint8, the last of them now."""
+        if self._stack is not None:
+            first, *others = frames.swapaxes(0, 1)
+            self._stack.begin(first)
+            for frame in others:
+                self._stack.advance(frame)
+
+    def act(self, state: State) -> Tensor:
+        """Actions (n, a) in [-1, 1], or one-hot, on the model's device."""
+        seen = features(state).cpu().numpy() if self._stack is None else self._stack.seen
+        with without_autocast(self._model.device):
+            actions, _ = self._policy.predict(seen, deterministic=True)
+        return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
+
+    def advance(self, state: State) -> None:
+        """The rows went on to imagined states; a policy of frames looks at what the model draws of them."""
+        if self._stack is not None:
+            self._stack.advance(pixels(self._model.decode(state)))

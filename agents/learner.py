@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agents.actor import Actor, RandomActor
-from agents.collecting import play_episode
+from agents.collecting import outcome, play_episode, play_evaluation
 from agents.run import Run
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
@@ -55,7 +55,11 @@ class Learner:
         seeding = index < schedule.seed_episodes
         actor, name = (self.random, "random") if seeding else (self.actor, self.name)
         with self.clock("wall_clock_s") as elapsed:
-            episode = self._play(actor, name, seed_of(schedule.seed, "collect", index), schedule.noise(index))
+            seed, exploration = seed_of(schedule.seed, "collect", index), schedule.noise(index)
+            with self.trainer.fabric.autocast():  # act in the precision the model is trained in
+                episode = play_episode(
+                    self.env, actor, spec=self.model.spec, seed=seed, exploration=exploration, name=name
+                )
             save_episode(episode, episode_path(self.folder / "episodes", index))
         env_frames = self.progress.env_frames + episode.env_frames
         self.progress = replace(self.progress, episodes=index + 1, env_frames=env_frames)
@@ -115,12 +119,9 @@ class Learner:
         return path
 
     def _evaluation(self, actor: Actor, name: str) -> list[Episode]:
-        seeds = [seed_of(self.schedule.seed, "evaluate", index) for index in range(self.schedule.evaluation_episodes)]
-        return [self._play(actor, name, seed, 0.0) for seed in seeds]
-
-    def _play(self, actor: Actor, name: str, seed: int, exploration: float) -> Episode:
+        seed, count = self.schedule.seed, self.schedule.evaluation_episodes
         with self.trainer.fabric.autocast():  # act in the precision the model is trained in
-            return play_episode(self.env, actor, spec=self.model.spec, seed=seed, exploration=exploration, name=name)
+            return play_evaluation(self.env, actor, spec=self.model.spec, seed=seed, count=count, name=name)
 
     @contextmanager
     def clock(self, which: str) -> Iterator[Callable[[], float]]:
@@ -135,14 +136,9 @@ class Learner:
         self.records.write(kind, progress.env_frames, **common, **values)
 
     def _record_returns(self, kind: str, episodes: list[Episode]) -> None:
-        returns = [episode.total for episode in episodes]
         self.record(
             kind,
-            env=self.model.spec.env,
-            task=self.model.spec.task,
-            seed=self.schedule.seed,
-            returns=returns,
-            return_mean=float(np.mean(returns)),
+            **outcome(episodes, self.schedule.seed),
             wall_clock_s=round(self.progress.wall_clock_s, 1),
             evaluation_s=round(self.progress.evaluation_s, 1),
         )

@@ -10,6 +10,7 @@ import numpy as np
 from worldmodel.errors import DataError
 from worldmodel.records import read_records
 
+PARTS = {"playing": "episode", "fitting": "fit", "dreaming": "dream"}  # and the records whose seconds are theirs
 LAST = 3  # evaluations that are averaged: a single one is a lucky or an unlucky moment of a run
 
 
@@ -24,6 +25,7 @@ class Log:
         curve: mean return of each evaluation by the environment frames learned from until then, in order; empty where
             the run did not learn.
         minutes: of collecting, planning and fitting.
+        shares: of those minutes, by the names of PARTS, in [0, 1]; learning in the dream is dreaming too.
         commits, machine: where it was run.
     """
 
@@ -34,6 +36,7 @@ class Log:
     chance: list[float]
     curve: dict[int, float]
     minutes: float
+    shares: dict[str, float]
     commits: list[str]
     machine: str
 
@@ -66,6 +69,8 @@ def read_log(path: Path) -> Log:
     if not headers or not outcomes:
         raise DataError(f"{path} holds {len(headers)} headers and {len(outcomes)} outcomes: give a finished run's log")
     outcome = outcomes[-1]
+    seconds = {name: sum(record["seconds"] for record in read_records(path, kind)) for name, kind in PARTS.items()}
+    clock = outcome["wall_clock_s"]
     return Log(
         env=outcome["env"],
         task=outcome["task"],
@@ -75,7 +80,8 @@ def read_log(path: Path) -> Log:
         curve={
             record["env_frames"]: float(np.mean(record["returns"])) for record in evaluations if record["env_frames"]
         },
-        minutes=outcome["wall_clock_s"] / 60,
+        minutes=clock / 60,
+        shares={name: spent / clock for name, spent in seconds.items() if spent},
         commits=[header["commit"][:10] + (" (changed)" if header["dirty"] else "") for header in headers],
         machine=headers[0]["machine"],
     )

@@ -11,7 +11,7 @@ import torch
 from agents.actor import Actor, RandomActor
 from agents.planners import make_planner
 from agents.planning import UNVALUED, PlanningAgent, usual_horizon
-from agents.sb3_policy import SB3Actor, load_sb3, sees_vectors
+from agents.sb3_policy import SB3Actor, kind_seen, load_sb3
 from agents.simulator import SimulatorAgent
 from envs.filtered import Filter
 from envs.pixels import PixelEnv
@@ -28,8 +28,8 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
     """The actor that the key ``policy`` names.
 
     ``random``; ``planner``, which plans in the model of ``checkpoint``; ``simulator``, the same planner in the
-    environment's own simulator; ``sb3``, a policy that Stable-Baselines3 saved, of frames, or of the features
-    of the model of ``checkpoint``.
+    environment's own simulator; ``sb3``, a policy that Stable-Baselines3 saved, of frames, of the features of
+    the model of ``checkpoint``, or of both.
 
     Args:
         config: the plain values of `configs/collect.yaml`.
@@ -53,15 +53,16 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
             return SimulatorAgent(env, make_planner(config["planner"], spec, horizon=UNVALUED))
         case "sb3":
             saved = load_sb3(Path(config["sb3"]), config["algorithm"])
-            if not sees_vectors(saved):
+            if (seen := kind_seen(saved)) == "frames":
                 return SB3Actor(saved, spec)
             if not config["checkpoint"]:
                 raise ConfigError(
-                    f"the policy in {config['sb3']} sees {saved.observation_space}, no frames: "
+                    f"the policy in {config['sb3']} sees {saved.observation_space}, not frames alone: "
                     "set checkpoint= to the model in whose features it was trained"
                 )
             model = _model_for(config, spec, device)
-            return SB3Actor(saved, spec, Filter(model, num_envs=1, precision=config["precision"]))
+            eyes = Filter(model, num_envs=1, observation=seen, precision=config["precision"])
+            return SB3Actor(saved, spec, eyes)
         case _:
             return RandomActor(spec, persistence=config["persistence"])
 

@@ -89,7 +89,7 @@ def trust(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int
     seed = seed_of(learner.schedule.seed, "trust", learner.progress.episodes)
     context = learner.schedule.context
     with learner.trainer.fabric.autocast():
-        return measure_trust(learner.model, ppo.act, episodes, context=context, horizon=horizon, seed=seed)
+        return measure_trust(learner.model, ppo.actor(), episodes, context=context, horizon=horizon, seed=seed)
 
 
 def finish(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from agents.logs import LAST, Log, read_log
+from agents.logs import LAST, PARTS, Log, read_log
 from agents.published import ENV_FRAMES, published_returns
 from worldmodel.command import command
 from worldmodel.errors import DataError
@@ -60,17 +60,20 @@ def read_studies(paths: Sequence[Path]) -> dict[Path, list[Log]]:
 def table(studies: Mapping[Path, Sequence[Log]]) -> str:
     """A line for each folder of logs, the same for those that learned, and which commits and machines they are of.
 
-    `std` is between the means of seeds, unknown of one; `min` and `max` are single episodes; `frames` are simulator
-    steps learned from, where the run itself learned. See `learning` for the second table.
+    `std` is between the means of seeds, unknown of one; `min` and `max` are single episodes; `gain` is the mean less
+    the random policy's; `frames` are simulator steps learned from, where the run itself learned. See `learning` for the
+    second table.
     """
     width = max(len(str(folder)) for folder in studies) + 2
-    head = f"{'':<{width}}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}{'random':>9}{'frames':>9}  episodes  seeds"
+    head = (
+        f"{'':<{width}}{'mean':>9}{'std':>9}{'min':>9}{'max':>9}{'random':>9}{'gain':>9}{'frames':>9}  episodes  seeds"
+    )
     lines = [head]
     for folder, logs in studies.items():
         means = [mean(log.returns) for log in logs]
         every = [value for log in logs for value in log.returns]
         chance = [value for log in logs for value in log.chance]
-        numbers = [mean(means), std(means), min(every), max(every), mean(chance)]
+        numbers = [mean(means), std(means), min(every), max(every), mean(chance), mean(means) - mean(chance)]
         frames = max(log.env_frames for log in logs) or "–"
         seeds = ", ".join(str(log.seed) for log in logs)
         lines.append(f"{folder!s:<{width}}{cells(numbers)}{frames:>9}{len(every):>10}  {seeds}")
@@ -88,11 +91,13 @@ def learning(studies: Mapping[Path, Sequence[Log]], width: int) -> list[str]:
 
     `last 3` is the mean of the last three evaluations, over seeds and, at the end, of each; `std` and the 95% interval
     (Student's t) are of the seeds' means; `25k` is the newest evaluation at or before 25,000 frames, for seeds that all
-    got there; `minutes` went by in collecting, planning and fitting, on average.
+    got there; `minutes` went by in collecting, planning and fitting, on average, and the shares of them in playing, in
+    fitting the model, and in dreaming, the policy's learning in the dream included.
     """
     last = f"last {LAST}"
     marks = "".join(f"{name:>9}" for name in MARKS)
-    lines = [f"{'':<{width}}{last:>9}{'std':>9}{'95% interval':>18}{marks}{'minutes':>9}  {last} of each seed"]
+    parts = "".join(f"{name:>9}" for name in PARTS)
+    lines = [f"{'':<{width}}{last:>9}{'std':>9}{'95% interval':>18}{marks}{'minutes':>9}{parts}  {last} of each seed"]
     for folder, logs in studies.items():
         lasts = [log.last for log in logs]
         reached = [[value for log in logs if (value := log.after(frames)) is not None] for frames in MARKS.values()]
@@ -100,8 +105,10 @@ def learning(studies: Mapping[Path, Sequence[Log]], width: int) -> list[str]:
         bounds = interval(lasts)
         between = f"{bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else "–"
         numbers = cells([*at, mean([log.minutes for log in logs])])
+        spent = [mean([log.shares[name] for log in logs if name in log.shares]) for name in PARTS]
+        shares = "".join(f"{'–' if math.isnan(share) else format(share, '.0%'):>9}" for share in spent)
         each = ", ".join(f"{value:.1f}" for value in lasts)
-        lines.append(f"{folder!s:<{width}}{cells([mean(lasts), std(lasts)])}{between:>18}{numbers}  {each}")
+        lines.append(f"{folder!s:<{width}}{cells([mean(lasts), std(lasts)])}{between:>18}{numbers}{shares}  {each}")
     return lines
 
 

@@ -24,23 +24,46 @@ if TYPE_CHECKING:
 
 ALGORITHMS = {
     **dict.fromkeys(("A2C", "DQN", "PPO", "SAC", "TD3"), "stable_baselines3"),
-    "TQC": "sb3_contrib",
+    **dict.fromkeys(("RecurrentPPO", "TQC"), "sb3_contrib"),
 }
 """Each algorithm that can be loaded, and the package it comes from."""
 
 
-class SB3Actor:
-    """An SB3 policy of single frames, or of a model's features, as an `agents.actor.Actor`.
+class FrameStack:
+    """Rows of frames as SB3's VecFrameStack shows them: the newest few in one picture's channels, the oldest first.
 
-    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO, SAC,
-    TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN, TD3) gets the noise
-    that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's global streams stay
-    untouched.
+    Before an episode's first frame there are zeros. `seen` holds them, (b, H, W, 3 · count) uint8.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def begin(self, frames: np.ndarray) -> None:
+        """Episodes begin in all rows with frames (b, H, W, 3) uint8."""
+        *axes, channels = frames.shape
+        before = np.zeros((*axes, channels * (self._count - 1)), frames.dtype)
+        self.seen = np.concatenate([before, frames], -1)
+
+    def advance(self, frames: np.ndarray) -> None:
+        """Frames (b, H, W, 3) uint8 follow."""
+        self.seen = np.concatenate([self.seen[..., frames.shape[-1] :], frames], -1)
+
+
+class SB3Actor:
+    """An SB3 policy of frames, or of a model's features, as an `agents.actor.Actor`.
+
+    Of frames it sees as many at a time as its observation space holds, see `FrameStack`. One that is recurrent
+    remembers the episode.
+
+    Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO,
+    RecurrentPPO, SAC, TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN,
+    TD3) gets the noise that `agents.actor.explored` describes. Either follows from the generator alone, and SB3's
+    global streams stay untouched.
 
     Args:
         policy: as `load_sb3` gives it, or one that is being trained.
         spec: of the environment to act in.
-        filter: of one row, for a policy of features; None for one of frames.
+        filter: of one row, giving what `kind_seen` says of a policy of features; None for one of frames.
 
     Raises ConfigError when the policy was not trained on such observations and actions.
     """
@@ -49,14 +72,18 @@ class SB3Actor:
         _check_fits(policy, spec, filter)
         self._policy: Any = policy
         self._filter = filter
+        self._stack = FrameStack(frames_seen(policy.observation_space, spec))
         self._spec = spec
         self._samples = _is_distribution(policy)
         self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
 
     def reset(self, frame: np.ndarray) -> None:
         """A new episode begins with `frame` (H, W, 3) uint8."""
-        # of our own: torch warns of memory that it must not write to
-        self._seen = np.array(frame) if self._filter is None else outward(self._filter.begin(frame[None]), 0)
+        self._memory = None
+        if self._filter is None:
+            self._stack.begin(frame[None])
+        else:
+            self._features = self._filter.begin(frame[None])
 
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
         """The next action (a,) float32 in [-1, 1], or one-hot; see the class for `exploration`."""
@@ -73,14 +100,15 @@ class SB3Actor:
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Remembers the frame (H, W, 3) uint8, or filters it."""
         if self._filter is None:
-            self.reset(frame)
+            self._stack.advance(frame[None])
         else:
-            self._seen = outward(self._filter.advance(action[None], frame[None]), 0)
+            self._features = self._filter.advance(action[None], frame[None])
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
         with without_autocast(self._policy.device):  # in which it was trained
-            action, _ = self._policy.predict(self._seen, deterministic=deterministic)
+            seen = self._stack.seen[0] if self._filter is None else outward(self._features, 0)
+            action, self._memory = self._policy.predict(seen, self._memory, deterministic=deterministic)
         return action_vector(self._spec, action)
 
 
@@ -96,7 +124,8 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
 
     Raises:
         ConfigError: SB3 is not installed, or the algorithm is none of those.
-        CheckpointError: there is no such file, or it cannot be loaded as that algorithm.
+        CheckpointError: there is no such file, it cannot be loaded as that algorithm, or what it last saw shows that
+            VecNormalize changed its observations: how, the zip does not tell.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"algorithm is {algorithm!r}: set one of {', '.join(ALGORITHMS)}")
@@ -114,12 +143,31 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
     except Exception as error:  # of whatever kind: unpickling runs foreign code, and other algorithms lack other parts
         mend = "name the algorithm that saved it, and install what it needs"
         raise CheckpointError(f"{path} cannot be loaded as {algorithm} ({error!r}): {mend}") from error
+    if not _is_within(model._last_obs, model.observation_space):
+        raise CheckpointError(
+            f"{path} was trained on observations beyond {model.observation_space}, as VecNormalize makes them in a way "
+            "that the zip does not tell: train with norm_obs=False, features are normalised already"
+        )
     return model.policy
 
 
-def sees_vectors(policy: BasePolicy) -> bool:
-    """Whether a policy was trained on vectors, such as a model's features, and not on frames."""
-    return len(policy.observation_space.shape or ()) == 1
+def kind_seen(policy: BasePolicy) -> str:
+    """What a policy was trained on, of `envs.view.KINDS`: ``frames``, vectors such as ``features``, or ``both``."""
+    space = policy.observation_space
+    if isinstance(space, spaces.Dict):
+        return "both"
+    return "features" if len(space.shape or ()) == 1 else "frames"
+
+
+def frames_seen(space: spaces.Space[Any], spec: EnvSpec) -> int:
+    """How many of the environment's frames a policy of this observation space sees at a time; 0 if it sees others."""
+    if not (isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3):
+        return 0
+    shape = space.shape
+    for size, channels in ((shape[:2], shape[2]), (shape[1:], shape[0])):  # SB3 puts channels first when it trains
+        if size == spec.frame_size and channels % 3 == 0:
+            return channels // 3
+    return 0
 
 
 def _is_sb3_zip(path: Path) -> bool:
@@ -127,6 +175,15 @@ def _is_sb3_zip(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return "data" in archive.namelist()
+
+
+def _is_within(seen: Any, space: spaces.Space[Any]) -> bool:
+    """Whether rows of observations, or none, are of the space."""
+    if seen is None:
+        return True
+    if isinstance(space, spaces.Dict):
+        return all(_is_within(seen[key], part) for key, part in space.items())
+    return all(space.contains(row) for row in seen)
 
 
 def _is_distribution(policy: BasePolicy) -> bool:
@@ -138,18 +195,17 @@ def _is_distribution(policy: BasePolicy) -> bool:
 
 
 def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> None:
-    height, width = spec.frame_size
     seen = policy.observation_space
-    shapes = ((height, width, 3), (3, height, width))  # SB3 puts channels first when it trains
-    if filter is not None and seen != filter.observation_space:
+    if filter is not None and seen not in (filter.observation_space, _channels_first(filter.observation_space)):
         raise ConfigError(
             f"the policy sees {seen}, the model gives features {filter.observation_space}: "
             "give the model in whose features it was trained, or none for a policy of frames"
         )
-    if filter is None and not (isinstance(seen, spaces.Box) and seen.dtype == np.uint8 and seen.shape in shapes):
+    if filter is None and not frames_seen(seen, spec):
         raise ConfigError(
-            f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {shapes[0]}: "
-            "set env.size to what it was trained on, or train it on single frames of this environment"
+            f"the policy sees {seen}, {spec.env}/{spec.task} shows uint8 frames {(*spec.frame_size, 3)}: set env.size "
+            "to what it was trained on, or train it on frames of this environment, as they are or in VecFrameStack, "
+            "without norm_obs of VecNormalize"
         )
     taken = action_space(spec)
     if policy.action_space != taken:
@@ -157,3 +213,14 @@ def _check_fits(policy: BasePolicy, spec: EnvSpec, filter: Filter | None) -> Non
             f"the policy acts in {policy.action_space}, {spec.env}/{spec.task} takes {taken}: "
             "give the environment that it was trained in, made by envs.make_env"
         )
+
+
+def _channels_first(space: spaces.Space[Any]) -> spaces.Space[Any]:
+    """Where there are pictures, as SB3 turns them when it trains."""
+    from stable_baselines3.common.vec_env import VecTransposeImage
+
+    if isinstance(space, spaces.Dict):
+        return spaces.Dict({key: _channels_first(part) for key, part in space.items()})
+    if isinstance(space, spaces.Box) and len(space.shape) == 3:
+        return VecTransposeImage.transpose_space(space)
+    return space

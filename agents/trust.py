@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,9 +15,18 @@ from worldmodel.errors import DataError, check_whole
 from worldmodel.state import State, concatenate
 from worldmodel.svg import WorldModel
 
-Act = Callable[[State, np.ndarray | None], Tensor]
-"""A policy without exploration: states of n rows, and their frames (n, H, W, 3) uint8 where those were seen, to actions
-(n, a) on the states' device."""
+
+class Policy(Protocol):
+    """Acts in n rows that are imagined, without exploration."""
+
+    def begin(self, frames: np.ndarray) -> None:
+        """Rows have seen frames (n, t, H, W, 3) uint8, the last of them now; zeros before an episode's first."""
+
+    def act(self, state: State) -> Tensor:
+        """Actions (n, a) on the states' device."""
+
+    def advance(self, state: State) -> None:
+        """The rows went on to these states."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,7 @@ class Trust:
 
 
 def measure_trust(
-    model: WorldModel, act: Act, episodes: Sequence[Episode], *, context: int, horizon: int, seed: int
+    model: WorldModel, policy: Policy, episodes: Sequence[Episode], *, context: int, horizon: int, seed: int
 ) -> Trust:
     """Imagines on from states of some episodes, with the policy that played them.
 
@@ -58,7 +68,7 @@ def measure_trust(
     `context` frames with the mean of each z; what is imagined draws z from the prior.
 
     Args:
-        episodes: played by `act`, without exploration.
+        episodes: played by `policy`, without exploration.
         horizon: decisions, h.
         seed: of what is imagined.
 
@@ -74,7 +84,8 @@ def measure_trust(
             continue
         real.append(np.stack([earned[start : start + horizon] for start in starts]))
         states = _filtered(model, episode, starts, context)
-        imagined.append(_imagine(model, act, states, episode.frames[starts], horizon, generator))
+        policy.begin(_seen(episode, starts, context))
+        imagined.append(_imagine(model, policy, states, horizon, generator))
     if not real:
         raise DataError(
             f"no episode is known for {horizon} decisions, the longest of {len(episodes)} has "
@@ -95,19 +106,27 @@ def _filtered(model: WorldModel, episode: Episode, starts: np.ndarray, context: 
     return states
 
 
+def _seen(episode: Episode, starts: np.ndarray, context: int) -> np.ndarray:
+    """The frames up to each start, (n, context, H, W, 3) uint8."""
+    before = np.zeros((context - 1, *episode.frames.shape[1:]), np.uint8)
+    frames = np.concatenate([before, episode.frames])
+    return np.stack([frames[start : start + context] for start in starts])
+
+
 @torch.inference_mode()
 def _imagine(
-    model: WorldModel, act: Act, states: list[State], seen: np.ndarray, horizon: int, generator: torch.Generator
+    model: WorldModel, policy: Policy, states: list[State], horizon: int, generator: torch.Generator
 ) -> np.ndarray:
     state = concatenate(states)
-    frames: np.ndarray | None = seen
     n = len(state)
     alive = torch.ones(n, device=model.device)
     rewards = []
-    for _ in range(horizon):
+    for step in range(horizon):
+        if step:
+            policy.advance(state)
         noise = torch.randn(n, *model.noise_shape, generator=generator).to(model.device)
-        prediction = model.imagine(state, act(state, frames), noise=noise)
+        prediction = model.imagine(state, policy.act(state), noise=noise)
         rewards.append((alive * prediction.reward).float().cpu().numpy())
         alive = alive * prediction.continues
-        state, frames = prediction.state, None
+        state = prediction.state
     return np.stack(rewards, 1)

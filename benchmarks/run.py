@@ -18,7 +18,8 @@ import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from benchmarks import imagining, memory, peak, planning, training
+from agents.dream_ppo import PPOConfig
+from benchmarks import imagining, learning, memory, peak, planning, training
 from benchmarks.measured import Measured
 from benchmarks.picture import draw_results
 from benchmarks.workload import ROOT, settings
@@ -32,7 +33,13 @@ from worldmodel.trainer import TrainConfig
 
 RESULTS = ROOT / "benchmarks" / "results.json"
 HORIZONS, CANDIDATES, CAPACITIES = (4, 8, 12, 16), (64, 128, 256, 512, 1024), (0.25, 0.5, 1.0)
-FURTHER = {"gflops": "GFLOP/s", "training": "with gradients", "baseline_fast": "of fast rendering"}  # in the table
+# In the table.
+FURTHER = {
+    "gflops": "GFLOP/s",
+    "training": "with gradients",
+    "baseline_fast": "of fast rendering",
+    "dream_share": "of it dreaming",
+}
 
 # One measurement of the machine serves all the shares of a run.
 convolutions, products = cache(peak.conv), cache(peak.matmul)
@@ -125,6 +132,12 @@ def imagine(*, draw: bool) -> Measured:
     return imagining.against_environment(model("control"), settings("env", "cartpole"), draw=draw)
 
 
+def learn(observation: str) -> Measured:
+    """`agents.ppo_imagine`'s PPO in the control model's dream against its own task."""
+    ppo = PPOConfig.from_mapping({**composed("ppo_imagine", "ppo"), "observation": observation})
+    return learning.against_environment(model("control"), settings("env", "cartpole"), ppo)
+
+
 def cost_of_search(key: str, value: int, least: int) -> Measured:
     """Of one setting of the search, all else as in ``plan.default``."""
     searches = [search(**{key: each}) for each in (value, least)]
@@ -145,9 +158,13 @@ def model(name: str, **changes: float) -> ModelConfig:
 
 def search(**changes: int) -> dict[str, Any]:
     """The planner of `configs/cem_plan.yaml`, some of its numbers changed."""
+    return {**composed("cem_plan", "planner"), **changes}
+
+
+def composed(command: str, key: str) -> dict[str, Any]:
+    """What a command has under a key by default."""
     with initialize_config_module("configs", version_base="1.3"):
-        planner = OmegaConf.to_container(compose("cem_plan").planner, resolve=True)
-    return {**cast(dict[str, Any], planner), **changes}
+        return cast(dict[str, Any], OmegaConf.to_container(compose(command)[key], resolve=True))
 
 
 def fit(name: str, batch: int | None) -> TrainConfig:
@@ -165,6 +182,8 @@ ROWS: dict[str, Callable[[], Measured]] = {
     "plan.1000x12x10": partial(plan, candidates=1000, horizon=12, iterations=10, elites=100),
     "imagine.features": partial(imagine, draw=False),
     "imagine.frames": partial(imagine, draw=True),
+    "ppo.features": partial(learn, "features"),
+    "ppo.frames": partial(learn, "frames"),
     "memory.replay": memory.replay,
     **{f"cost.horizon.{h}": partial(cost_of_search, "horizon", h, HORIZONS[0]) for h in HORIZONS},
     **{f"cost.candidates.{n}": partial(cost_of_search, "candidates", n, CANDIDATES[0]) for n in CANDIDATES},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from envs.view import KINDS, Observation, features, observation_space
 from worldmodel.errors import ConfigError, EnvError, WorldModelError, check_whole
 from worldmodel.hardware import autocast, chosen_precision
 from worldmodel.pixels import pixels
-from worldmodel.state import State
+from worldmodel.state import State, concatenate
 from worldmodel.svg import WorldModel
 
 LATENTS = ("sample", "mean")
@@ -64,7 +65,7 @@ class Dream:
 
     Args:
         model: to dream in, on any device.
-        starts: what gives contexts; may be replaced, for all episodes from the next `reset` on.
+        starts: what gives contexts, of any lengths; may be replaced, for all episodes from the next `reset` on.
         num_envs: rows, b.
         horizon: decisions until an episode is truncated.
         observation: ``frames``, ``features`` or ``both``, see `envs.view`; frames are drawn only if observed or asked
@@ -111,7 +112,7 @@ class Dream:
         self._running = np.zeros(num_envs, bool)
         self._closed = False
         self._streams = [Streams() for _ in range(num_envs)]
-        # Each row's next start, filtered in one call for all rows that lack one.
+        # Each row's next start, filtered with those of all other rows that lack one.
         self._next: State | None = None
         self._next_frames = np.zeros((num_envs, *self.spec.frame_size, 3), np.uint8)
         self._ready = np.zeros(num_envs, bool)
@@ -206,16 +207,24 @@ class Dream:
         return observation
 
     def _prepare(self) -> None:
-        """Filters the next start of every row that lacks one, in one call of the model."""
-        lacking = np.flatnonzero(~self._ready)
-        contexts = [self.starts.draw(self._streams[row].next_start()) for row in lacking]
-        frames = torch.cat([context.frames for context in contexts])
-        actions = torch.cat([context.actions for context in contexts])
-        device = self._model.device
-        fresh = self._model.initial(frames.to(device), actions.to(device))
-        mask = torch.from_numpy(~self._ready).to(device)
+        """Filters the next start of every row that lacks one, in one call of the model for each length of context."""
+        lacking = np.flatnonzero(~self._ready).tolist()
+        drawn = {row: self.starts.draw(self._streams[row].next_start()) for row in lacking}
+
+        def length(row: int) -> int:
+            return drawn[row].frames.shape[1]
+
+        rows, states = sorted(lacking, key=length), []
+        for _, alike in groupby(rows, length):
+            chosen = [drawn[row] for row in alike]
+            frames = torch.cat([context.frames for context in chosen]).to(self._model.device)
+            actions = torch.cat([context.actions for context in chosen]).to(self._model.device)
+            states.append(self._model.initial(frames, actions))
+        fresh = concatenate(states)[np.argsort(rows).tolist()]
+        mask = torch.from_numpy(~self._ready).to(self._model.device)
         self._next = fresh if self._next is None else self._next.put(mask, fresh)
-        self._next_frames[lacking] = frames[:, -1].permute(0, 2, 3, 1).numpy()
+        for row, context in drawn.items():
+            self._next_frames[row] = context.frames[0, -1].permute(1, 2, 0).numpy()
         self._ready[:] = True
 
     def _chance(self) -> tuple[Tensor | None, np.ndarray]:

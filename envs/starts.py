@@ -7,12 +7,12 @@ from typing import Protocol
 import numpy as np
 
 from worldmodel.checkpoint import Contexts
-from worldmodel.errors import DataError
+from worldmodel.errors import ConfigError, DataError
 from worldmodel.replay import Replay
 
 
 class Starts(Protocol):
-    """Draws start contexts, all of one length k; everything random from the stream."""
+    """Draws start contexts, of one length k or of several; everything random from the stream."""
 
     def draw(self, stream: np.random.Generator) -> Contexts:
         """One context: frames (1, k, c, h, w), actions (1, k-1, a)."""
@@ -53,3 +53,29 @@ class EpisodeStarts:
     def draw(self, stream: np.random.Generator) -> Contexts:
         """A first frame."""
         return self._replay.beginnings(1, stream)
+
+
+class MixedStarts:
+    """Now one kind of start, now another.
+
+    Windows alone lie as far into episodes as they are long, or further, and a policy that learned from them never saw
+    what an agent knows at a true start: mix some `EpisodeStarts` in.
+
+    Args:
+        most: what draws, but for
+        others: what draws with the probability `share`, in [0, 1].
+
+    Raises ConfigError for another share.
+    """
+
+    def __init__(self, most: Starts, others: Starts, share: float) -> None:
+        if not 0 <= share <= 1:
+            raise ConfigError(f"the share of other starts is {share}: set a probability in [0, 1]")
+        self._most = most
+        self._others = others
+        self._share = share
+
+    def draw(self, stream: np.random.Generator) -> Contexts:
+        """Of either kind."""
+        kind = self._others if stream.random() < self._share else self._most
+        return kind.draw(stream)

@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks import imagining, measured, memory, peak, planning, run, training
+from agents.dream_ppo import PPOConfig
+from benchmarks import imagining, learning, measured, memory, peak, planning, run, training
 from benchmarks.measured import Measured, duration, fastest, rate
 from benchmarks.picture import draw_results, figure
 from benchmarks.plain import plain_loss, plain_updates
@@ -40,6 +41,7 @@ SEARCH = settings("planner", "cem", horizon=2, candidates=6, iterations=2, elite
 ROWS = {
     *("peak.conv", "peak.matmul", "train.control", "train.svg_prime.k1m1", "train.svg_prime.k025m0125"),
     *("plan.default", "plan.1000x12x10", "imagine.features", "imagine.frames", "memory.replay"),
+    *("ppo.features", "ppo.frames"),
     *("cost.horizon.4", "cost.horizon.8", "cost.horizon.12", "cost.horizon.16"),
     *(f"cost.candidates.{n}" for n in (64, 128, 256, 512, 1024)),
     *(f"cost.{key}.{value}" for key in "KM" for value in ("0.25", "0.5", "1")),
@@ -330,6 +332,18 @@ def test_frames_are_drawn_only_when_they_are_to_be(draw: bool) -> None:
     model.decoder.register_forward_hook(lambda _, inputs, output: calls.append(len(output)))
     imagining.dream(model, 5, 3, draw=draw)()
     assert calls == ([5] * 3 if draw else [])
+
+
+@pytest.mark.usefixtures("gl")
+@pytest.mark.parametrize("observation", ["features", "frames"])
+def test_learning_in_the_dream_is_measured(observation: str) -> None:
+    config = run.composed("ppo_imagine", "ppo")
+    small = {"observation": observation, "num_envs": 4, "n_steps": 4, "batch_size": 8, "n_epochs": 1}
+    ppo = PPOConfig.from_mapping({**config, **small})
+    env = settings("env", "cartpole", size=[48, 48])  # the least that SB3's network for frames takes
+    found = learning.against_environment(model_config("control"), env, ppo, real_envs=2, budget=0.0)
+    assert found.unit == "decisions/s" and min(found.value, found.baseline) > 0
+    assert found.extra["dream_share"] > 0
 
 
 @pytest.mark.slow

@@ -10,11 +10,11 @@ import torch
 from dreaming import BOX, CHOICE, CONV, DENSE, PAIR, Counter, actions_of, contexts, dream_of, trained
 
 from envs.dream import Dream
-from envs.starts import ContextStarts
+from envs.starts import ContextStarts, MixedStarts, Starts
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, EnvError, WorldModelError
 from worldmodel.spec import EnvSpec
-from worldmodel.svg import Prediction
+from worldmodel.svg import SVG, Prediction
 
 ZEROS = np.zeros((3, 2), np.float32)
 
@@ -227,6 +227,26 @@ def test_the_next_starts_of_all_rows_are_filtered_in_one_call() -> None:
     play(dream, [None] * 8, np.zeros((120, 8, 2)))
     assert model.calls["initial"][:3] == [1, 8, 8]  # of the spaces, of the reset, and of the second episodes
     assert len(model.calls["initial"]) <= 6  # 24 restarts or so
+
+
+@pytest.mark.parametrize("model", [trained(PAIR), trained(CONV, feedback="pixels")], ids=["pair", "pixels"])
+def test_contexts_of_several_lengths_start_the_rows_that_drew_them(model: SVG) -> None:
+    """Each row dreams as it does beside rows whose contexts are all as long as its own."""
+    short, long = (ContextStarts(contexts(count=1, length=length, seed=length)) for length in (1, 3))
+
+    def dreamed(starts: Starts) -> np.ndarray:
+        """(rows, features of three moments)"""
+        dream = Dream(model, starts, num_envs=8, observation="features", latents="mean", precision="32-true")
+        found = [
+            dream.reset([*range(8)]),
+            dream.restart(np.arange(8) % 2 == 0),
+            dream.step(np.zeros((8, 2))).observation,
+        ]
+        return np.stack([observation["features"] for observation in found], 1)
+
+    mixed, *alone = (dreamed(starts) for starts in (MixedStarts(long, short, 0.5), short, long))
+    like_short, like_long = (np.isclose(mixed, other, atol=1e-5).all(2) for other in alone)
+    assert (like_short ^ like_long).all() and all(like.any(0).all() for like in (like_short, like_long))
 
 
 def test_a_reset_filters_anew_since_the_model_may_have_been_fitted_on() -> None:

@@ -14,13 +14,17 @@ from dreaming import BOX, CHOICE, CONV, PAIR, trained
 from agents.dream_ppo import DreamPPO, PPOConfig
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError
+from worldmodel.pixels import pixels
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
+from worldmodel.state import State
 from worldmodel.svg import SVG
 
 CONFIG = PPOConfig(
     observation="features",
+    frame_stack=3,
     num_envs=4,
+    episode_starts=0.25,
     horizon=5,
     steps=32,
     n_steps=8,
@@ -97,7 +101,7 @@ def test_the_policy_learns_what_the_model_rewards(tmp_path: Path) -> None:
         ppo.train(data, seed=seed)
     contexts = data.contexts(8, 2, np.random.default_rng(0))
     with torch.inference_mode():
-        actions = ppo.act(model.initial(contexts.frames, contexts.actions), None)
+        actions = ppo.actor().act(model.initial(contexts.frames, contexts.actions))
     assert actions.shape == (8, 2) and actions[:, 0].min() > 0.5
 
 
@@ -112,10 +116,33 @@ def test_choices_and_pixel_dreams_are_learned_in_too(model: SVG, observation: st
     assert ppo.train(data, seed=0)["imagined_steps"] == 32
     contexts = data.contexts(3, 2, np.random.default_rng(0))
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as models act
-        actions = ppo.act(model.initial(contexts.frames, contexts.actions), None)
+        actor = ppo.actor()
+        actor.begin(contexts.frames.permute(0, 1, 3, 4, 2).numpy())
+        actions = actor.act(model.initial(contexts.frames, contexts.actions))
     assert actions.shape == (3, model.spec.action_size) and actions.abs().max() <= 1
     if model.spec.action_kind == "discrete":
         assert actions.sum(1).tolist() == [1, 1, 1]
+
+
+def test_a_policy_of_frames_sees_those_that_were_and_then_those_that_are_drawn() -> None:
+    model = trained(PAIR)
+    ppo, seen = make(model, observation="frames"), []
+    assert ppo.ppo.policy.observation_space.shape == (9, 64, 64)
+
+    def predict(frames: np.ndarray, deterministic: bool) -> tuple[np.ndarray, None]:
+        seen.append(frames)
+        return np.zeros((len(frames), 2), np.float32), None
+
+    ppo.ppo.policy.predict = predict  # type: ignore[method-assign,assignment]
+    given = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3), np.uint8)
+    state = model.initial(torch.from_numpy(given).permute(0, 1, 4, 2, 3), torch.zeros(2, 3, 2))
+    actor = ppo.actor()
+    actor.begin(given)
+    actor.act(state)
+    actor.advance(state)
+    actor.act(state)
+    np.testing.assert_array_equal(seen[0], np.concatenate([given[:, t] for t in (1, 2, 3)], -1))
+    np.testing.assert_array_equal(seen[1], np.concatenate([given[:, 2], given[:, 3], pixels(model.decode(state))], -1))
 
 
 def test_before_there_are_episodes_dreams_have_nowhere_to_start() -> None:
@@ -123,10 +150,27 @@ def test_before_there_are_episodes_dreams_have_nowhere_to_start() -> None:
         make().ppo.learn(8)
 
 
+@pytest.mark.parametrize(("share", "lengths"), [(0.0, {3}), (0.5, {1, 3}), (1.0, {1})])
+def test_some_dreams_start_where_episodes_began(share: float, lengths: set[int], tmp_path: Path) -> None:
+    model, data = trained(PAIR), replay(tmp_path)
+    ppo = DreamPPO(model, replace(CONFIG, episode_starts=share, num_envs=8), context=3, seed=3, precision="auto")
+    initial, found = model.initial, set()
+
+    def initial_and_tell(frames: torch.Tensor, actions: torch.Tensor) -> State:
+        found.add(frames.shape[1])
+        return initial(frames, actions)
+
+    model.initial = initial_and_tell  # type: ignore[method-assign,assignment]
+    ppo.train(data, seed=0)
+    assert found == lengths
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"observation": "both"}, r"ppo\.observation is 'both': set features or frames"),
+        ({"episode_starts": 1.5}, r"ppo\.episode_starts is 1\.5: set a probability in \[0, 1\]"),
+        ({"frame_stack": 0}, r"ppo\.frame_stack is 0: set a whole number >= 1"),
         ({"horizon": 0}, r"ppo\.horizon is 0: set a whole number >= 1"),
         ({"batch_size": 12}, r"ppo\.batch_size \(12\) does not divide .* = 32 decisions: set one that does"),
     ],

@@ -125,8 +125,28 @@ def test_a_policy_of_features_sees_those_of_the_checkpoints_model(
         np.testing.assert_array_equal(action, policy.predict(seen, deterministic=True)[0])
         seen, *_ = filtered.step(action)
         actor.observe(action, env.render(), generator)
-    with pytest.raises(ConfigError, match=r"ppo.zip sees Box.* no frames: set checkpoint= to the model in whose feat"):
+    with pytest.raises(
+        ConfigError, match=r"ppo.zip sees Box.* not frames alone: set checkpoint= to the model in whose feat"
+    ):
         make(env, "sb3", **given)
+
+
+def test_a_policy_of_both_sees_frames_beside_features(env: PixelEnv, checkpoint: str, tmp_path: Path) -> None:
+    from stable_baselines3 import PPO
+
+    filtered = FilteredEnv(env, from_pretrained(checkpoint), observation="both", precision="32-true")
+    policy = PPO("MultiInputPolicy", filtered, policy_kwargs={"net_arch": [8]}, device="cpu", seed=0)
+    policy.save(tmp_path / "ppo.zip")
+    actor = make(env, "sb3", checkpoint=checkpoint, sb3=str(tmp_path / "ppo.zip"), precision="32-true")
+    generator, chosen = torch.Generator(), []
+    seen, _ = filtered.reset(seed=0)
+    actor.reset(env.render())
+    for _ in range(3):
+        chosen.append(actor.act(generator))
+        np.testing.assert_array_equal(chosen[-1], policy.predict(seen, deterministic=True)[0])
+        seen, *_ = filtered.step(chosen[-1])
+        actor.observe(chosen[-1], env.render(), generator)
+    assert len(np.unique(chosen)) > 1
 
 
 @pytest.mark.parametrize("policy", ["planner", "simulator"])

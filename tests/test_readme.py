@@ -23,6 +23,7 @@ CONFIGS = {
     "agents.ladder": "ladder",
     "agents.minari_export": "minari_export",
     "agents.minari_import": "minari_import",
+    "agents.model_free": "model_free",
     "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
     "worldmodel.summary": "summary",

@@ -41,10 +41,10 @@ def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
         log(tmp_path / "b" / "seed7.jsonl", 7, COLLECTED),
     ]
     head, a, b, _, learning, way, _, commits, machines = table(read_studies(paths[::-1])).splitlines()
-    assert head.split() == ["mean", "std", "min", "max", "random", "frames", "episodes", "seeds"]
+    assert head.split() == ["mean", "std", "min", "max", "random", "gain", "frames", "episodes", "seeds"]
     # The last evaluation of each; seeds' means are 15 and 40.
-    assert a.split() == [str(tmp_path / "a"), "27.5", "17.7", "10.0", "50.0", "1.5", "800", "4", "0,", "1"]
-    assert b.split() == [str(tmp_path / "b"), "8.0", "–", "8.0", "8.0", "–", "–", "1", "7"]
+    assert a.split() == [str(tmp_path / "a"), "27.5", "17.7", "10.0", "50.0", "1.5", "26.0", "800", "4", "0,", "1"]
+    assert b.split() == [str(tmp_path / "b"), "8.0", "–", "8.0", "8.0", "–", "–", "–", "1", "7"]
     # Of the seed with two evaluations their mean, (5 + 15) / 2, and 40 of the other.
     columns = [
         "last",
@@ -56,6 +56,9 @@ def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
         "50k",
         "100k",
         "minutes",
+        "playing",
+        "fitting",
+        "dreaming",
         "last",
         "3",
         "of",
@@ -63,7 +66,7 @@ def test_a_row_a_folder_and_its_seeds(tmp_path: Path) -> None:
         "seed",
     ]
     assert learning.split() == columns
-    assert way.split() == [str(tmp_path / "a"), "25.0", "21.2", *"––––", "1.5", "10.0,", "40.0"]
+    assert way.split() == [str(tmp_path / "a"), "25.0", "21.2", *"––––", "1.5", *"–––", "10.0,", "40.0"]
     assert commits == f"commits: {'0' * 10}, {'1' * 10} (changed), {'7' * 10}, {'c' * 10}"
     assert machines == "machines: a lathe"
 
@@ -87,13 +90,26 @@ def test_the_way_is_told_by_the_newest_evaluation_at_or_before(tmp_path: Path) -
 
     row = table(read_studies([run(0, 100), run(1, 100, each=3)])).splitlines()[4].split()[1:]
     # Means of 60, 80, 100 and 180, 240, 300; after 20k, 40k and 100k frames 1 and 3 times the thousands.
-    assert row == ["160.0", "113.1", "–", "40.0", "80.0", "200.0", "100.0", "80.0,", "240.0"]
+    assert row == ["160.0", "113.1", "–", "40.0", "80.0", "200.0", "100.0", *"–––", "80.0,", "240.0"]
     # A third seed that only got to 60k: of 100k nothing can be said, but of three seeds there is an interval.
     row = table(read_studies([run(0, 100), run(1, 100, each=3), run(2, 60)])).splitlines()[4].split()[1:]
     means = [80.0, 240.0, 40.0]
     low, high = (np.mean(means) + sign * 4.30265 * np.std(means, ddof=1) / 3**0.5 for sign in (-1, 1))
     assert row[:2] == ["120.0", "105.8"] and row[2:5] == [f"{low:.1f}", "to", f"{high:.1f}"]
-    assert row[5:] == [f"{100 / 3:.1f}", f"{200 / 3:.1f}", "–", f"{260 / 3:.1f}", "80.0,", "240.0,", "40.0"]
+    assert row[5:] == [f"{100 / 3:.1f}", f"{200 / 3:.1f}", "–", f"{260 / 3:.1f}", *"–––", "80.0,", "240.0,", "40.0"]
+
+
+def test_shares_of_the_minutes_are_those_of_the_records(tmp_path: Path) -> None:
+    spent = [{"kind": kind, "seconds": seconds} for kind, seconds in (("episode", 9.0), ("fit", 30.0), ("fit", 15.0))]
+    dreamed = {"kind": "dream", "seconds": 36.0}
+    paths = [
+        log(tmp_path / "cem" / "seed0.jsonl", 0, *spent, evaluation(5)),
+        log(tmp_path / "ppo" / "seed0.jsonl", 0, *spent, dreamed, evaluation(5)),
+        log(tmp_path / "ppo" / "seed1.jsonl", 1, *spent, dreamed, evaluation(5, wall_clock_s=180.0)),
+    ]
+    cem, ppo = table(read_studies(paths)).splitlines()[5:7]
+    assert cem.split()[6:11] == ["–", "1.5", "10%", "50%", "–"]
+    assert [word for word in ppo.split() if "%" in word] == ["8%", "38%", "30%"]  # means of two seeds
 
 
 def test_no_interval_of_fewer_than_three_seeds() -> None:

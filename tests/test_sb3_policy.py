@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 
 from agents.collecting import play_episode
-from agents.sb3_policy import ALGORITHMS, SB3Actor, load_sb3
+from agents.sb3_policy import ALGORITHMS, SB3Actor, kind_seen, load_sb3
 from worldmodel.episode import Episode
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.spec import EnvSpec
@@ -58,7 +60,9 @@ def make(algorithm: str, spec: EnvSpec, **others: Any) -> Any:
         others["buffer_size"] = 4
     others = {"policy_kwargs": {"features_extractor_kwargs": {"features_dim": 8}, "net_arch": [8]}, **others}
     kind = getattr(import_module(ALGORITHMS[algorithm]), algorithm)
-    return kind("CnnPolicy", Noise(spec), seed=0, device="cpu", **others)
+    return kind(
+        "CnnLstmPolicy" if algorithm == "RecurrentPPO" else "CnnPolicy", Noise(spec), seed=0, device="cpu", **others
+    )
 
 
 def spec_of(algorithm: str) -> EnvSpec:
@@ -169,10 +173,73 @@ def test_an_environment_that_does_not_fit_is_refused(ppo: dict[str, Any], spec: 
         SB3Actor(ppo["box"], spec)
 
 
-def test_stacked_frames_are_refused() -> None:
-    space = spaces.Box(0, 255, (12, 64, 64), np.uint8)
+@pytest.mark.parametrize("count", [1, 3])
+def test_frames_are_stacked_as_the_policy_was_trained_on_them(count: int, tmp_path: Path) -> None:
+    env = VecFrameStack(DummyVecEnv([lambda: Noise(BOX)]), count)
+    trained = PPO("CnnPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
+    trained.save(tmp_path / "model")
+    policy = load_sb3(tmp_path / "model.zip", "PPO")
+    assert policy.observation_space.shape == (3 * count, 64, 64)
+    env.seed(7)
+    seen, expected = env.reset(), []
+    for _ in range(8):
+        expected.append(policy.predict(seen, deterministic=True)[0])
+        seen, *_ = env.step(expected[-1])
+    actions = play(policy, BOX, 7, 0.0).actions
+    np.testing.assert_array_equal(actions, np.concatenate(expected))
+    assert len(np.unique(actions, axis=0)) > 1
+
+
+def test_a_recurrent_policy_remembers_the_episode_and_nothing_before_it() -> None:
+    policy, env = make("RecurrentPPO", BOX).policy, Noise(BOX)
+    with torch.no_grad():  # what it remembers decides
+        for weight in policy.lstm_actor.parameters():
+            weight.mul_(5)
+        policy.action_net.weight.mul_(50)
+    frame, _ = env.reset(seed=4)
+    memory, expected = None, []
+    for step in range(8):
+        action, memory = policy.predict(frame.copy(), memory, np.array([step == 0]), deterministic=True)
+        expected.append(action)
+        frame, *_ = env.step(action)
+    actor = SB3Actor(policy, BOX)
+    for _ in range(2):  # the second episode as the first
+        found = play_episode(Noise(BOX), actor, spec=BOX, seed=4, exploration=0.0, name="ppo").actions
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    forgetful = [policy.predict(frame, deterministic=True)[0] for frame in play(policy, BOX, 4, 0.0).frames[:8]]
+    assert np.abs(np.array(forgetful) - expected)[1:].max() > 1e-3
+
+
+@pytest.mark.parametrize("norm_obs", [False, True])
+def test_normalised_observations_are_refused_where_they_show(norm_obs: bool, tmp_path: Path) -> None:
+    class Bounded(gymnasium.Env[np.ndarray, Any]):
+        """Small numbers, bounded by 1: normalised they are larger."""
+
+        observation_space = spaces.Box(-1, 1, (3,), np.float32)
+        action_space = spaces.Box(-1, 1, (2,), np.float32)
+
+        def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+            super().reset(seed=seed)
+            self.count = 0
+            return np.zeros(3, np.float32), {}
+
+        def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+            self.count += 1
+            return np.full(3, 0.01 * self.count, np.float32), 0.0, False, False, {}
+
+    env = VecNormalize(DummyVecEnv([Bounded]), norm_obs=norm_obs)
+    PPO("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=1, device="cpu").learn(8).save(tmp_path / "model")
+    if norm_obs:
+        with pytest.raises(CheckpointError, match=r"beyond Box\(-1\.0, 1\.0, \(3,\), float32\), as VecNormalize makes"):
+            load_sb3(tmp_path / "model.zip", "PPO")
+    else:
+        assert kind_seen(load_sb3(tmp_path / "model.zip", "PPO")) == "features"
+
+
+def test_other_channels_than_whole_frames_are_refused() -> None:
+    space = spaces.Box(0, 255, (4, 64, 64), np.uint8)  # grey, as Atari's wrappers stack them
     policy = ActorCriticPolicy(space, spaces.Discrete(4), lambda _: 1e-3, net_arch=[4])
-    with pytest.raises(ConfigError, match="train it on single frames"):
+    with pytest.raises(ConfigError, match="train it on frames of this environment, as they are or in VecFrameStack"):
         SB3Actor(policy, DISCRETE)
 
 
@@ -195,7 +262,7 @@ def test_another_algorithm_than_the_one_that_saved_is_named(tmp_path: Path) -> N
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'ppo': set one of A2C, DQN, PPO, SAC, TD3, TQC"):
+    with pytest.raises(ConfigError, match="'ppo': set one of A2C, DQN, PPO, SAC, TD3, RecurrentPPO, TQC"):
         load_sb3(Path("model.zip"), "ppo")
 
 

@@ -10,9 +10,9 @@ import pytest
 from dreaming import contexts
 from test_replay import fill
 
-from envs.starts import ContextStarts, EpisodeStarts, Starts, WindowStarts
+from envs.starts import ContextStarts, EpisodeStarts, MixedStarts, Starts, WindowStarts
 from worldmodel.checkpoint import Contexts
-from worldmodel.errors import DataError
+from worldmodel.errors import ConfigError, DataError
 from worldmodel.replay import Replay
 
 
@@ -49,6 +49,21 @@ def test_true_starts_are_first_frames(tmp_path: Path) -> None:
         (1, 0),
     }
     assert {context.actions.shape for context in found} == {(1, 0, 2)}
+
+
+def test_starts_are_mixed_as_often_as_is_said(tmp_path: Path) -> None:
+    replay = Replay(fill(tmp_path, [9, 2]))
+    for share, least, most in ((0.0, 0, 0), (0.25, 50, 100), (1.0, 300, 300)):
+        found = draws(MixedStarts(WindowStarts(replay, 4), EpisodeStarts(replay), share), 300)
+        lengths = Counter(context.frames.shape[1] for context in found)
+        assert set(lengths) <= {1, 4} and least <= lengths[1] <= most
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_a_probability(share: float) -> None:
+    starts = ContextStarts(contexts())
+    with pytest.raises(ConfigError, match=r"the share of other starts is .*: set a probability in \[0, 1\]"):
+        MixedStarts(starts, starts, share)
 
 
 def test_no_contexts_are_no_starts() -> None:

@@ -60,14 +60,24 @@ def episode(decisions: int, *, terminated: bool = False) -> Episode:
     )
 
 
-def rise(state: State, frames: np.ndarray | None) -> Tensor:
-    if frames is not None:  # those that were seen
-        assert frames[:, 0, 0, 0].tolist() == state.feature[:, 0].tolist()
-    return torch.ones(len(state), 1)
+class Rise:
+    """Raises the grey by one, and expects to be told all of it."""
+
+    def begin(self, frames: np.ndarray) -> None:
+        self.seen = frames[..., 0, 0, 0].astype(int)
+        expected = self.seen[:, -1:] - np.arange(2, -1, -1)  # the grey is the time; zeros before it
+        np.testing.assert_array_equal(self.seen, np.maximum(expected, 0))
+
+    def act(self, state: State) -> Tensor:
+        assert self.seen[:, -1].tolist() == state.feature[:, 0].tolist()
+        return torch.ones(len(state), 1)
+
+    def advance(self, state: State) -> None:
+        self.seen = state.feature.numpy()
 
 
 def measured(model: Any, episodes: list[Episode], horizon: int = 4) -> Trust:
-    return measure_trust(model, rise, episodes, context=3, horizon=horizon, seed=0)
+    return measure_trust(model, Rise(), episodes, context=3, horizon=horizon, seed=0)
 
 
 def test_a_model_that_is_right_imagines_what_came() -> None:

@@ -1,0 +1,87 @@
+"""Learns a policy from pixels without a model: ``python -m agents.model_free env=cartpole algorithm=sac``.
+
+A baseline for `agents.ppo_imagine`: Stable-Baselines3's PPO or SAC in the real environment, for as many simulator
+steps, evaluated from the same starts. `metrics.jsonl` holds the same records, so `agents.results` sets the two beside
+each other. It ends with a table, a learning curve and the policy; `configs/model_free.yaml` lists every setting. A run
+that was stopped cannot be resumed: it takes minutes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.actor import Actor, RandomActor
+from agents.baselines import make_baseline
+from agents.closing import draw_curve, returns_table
+from agents.collecting import outcome, play_evaluation
+from agents.run import plain
+from agents.sb3_policy import SB3Actor
+from envs import make_env
+from worldmodel.command import command
+from worldmodel.errors import check_whole
+from worldmodel.hardware import prepare_threads
+from worldmodel.records import Records, provenance, read_records
+from worldmodel.run_folder import new_run
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="model_free")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    settings = plain(config)
+    for key, least in (("seed", 0), ("env_frames", 1), ("evaluate_every", 1), ("evaluation_episodes", 1)):
+        check_whole(key, settings[key], least)
+    baseline = make_baseline(settings)
+    folder = new_run(config)
+    print(f"run folder: {folder}", flush=True)
+    records = Records(folder)
+    try:
+        records.write("header", 0, **provenance(settings))
+        learn(baseline, settings, records)
+    finally:
+        records.close()
+    baseline.save(folder / "policy.zip")
+    metrics = folder / "metrics.jsonl"
+    chance, played = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
+    print(returns_table({"random policy": chance, settings["algorithm"]: played}))
+    for path in (draw_curve(folder), folder / "policy.zip", metrics):
+        print(path)
+
+
+def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records) -> None:
+    """Learns for `env_frames` simulator steps, and evaluates every few of them; before that, the random policy."""
+    env = make_env(settings["env"], rendering=settings["rendering"])
+    spec, seed, total = env.env_spec, settings["seed"], settings["env_frames"]
+    actors: dict[str, Actor] = {"random_policy": RandomActor(spec), "evaluation": SB3Actor(baseline.policy, spec)}
+    learning = evaluating = 0.0
+
+    def evaluate(kind: str) -> None:
+        nonlocal evaluating
+        start = time.perf_counter()
+        count = settings["evaluation_episodes"]
+        episodes = play_evaluation(env, actors[kind], spec=spec, seed=seed, count=count, name=kind)
+        evaluating += time.perf_counter() - start
+        env_frames, found = baseline.num_timesteps * spec.action_repeat, outcome(episodes, seed)
+        clocks = {"wall_clock_s": round(learning, 1), "evaluation_s": round(evaluating, 1)}
+        records.write(kind, env_frames, env_frames=env_frames, **found, **clocks)
+        print(f"{kind} {found['return_mean']:.1f}  [{env_frames} frames, {learning / 60:.1f} min]", flush=True)
+
+    evaluate("random_policy")
+    for due in (*range(settings["evaluate_every"], total, settings["evaluate_every"]), total):
+        start = time.perf_counter()
+        # SB3 goes on where it stood, and rounds up to whole rollouts.
+        baseline.learn(-(-due // spec.action_repeat) - baseline.num_timesteps, reset_num_timesteps=False)
+        learning += time.perf_counter() - start
+        evaluate("evaluation")
+    env.close()
+
+
+if __name__ == "__main__":
+    main()
