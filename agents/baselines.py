@@ -20,7 +20,8 @@ ALGORITHMS: dict[str, type[BaseAlgorithm]] = {"ppo": PPO, "sac": SAC}
 def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
     """The algorithm that the key ``algorithm`` names, its environments stacking frames, before it has learned anything.
 
-    Rewards are divided by a running deviation of their discounted sums, as `agents.dream_ppo` does.
+    PPO's rewards are divided by a running deviation of their discounted sums, as in `agents.dream_ppo`; SAC, whose
+    entropy has a weight of its own that learns, gets them as they are.
 
     Args:
         settings: the plain values of `configs/model_free.yaml`; what stands under the algorithm's name goes to SB3 as
@@ -40,10 +41,12 @@ def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
         raise ConfigError(
             f"sac acts by vectors alone, {settings['env']['name']} takes {env.action_space}: set algorithm=ppo"
         )
-    env = VecTransposeImage(VecFrameStack(env, settings["frame_stack"]))  # SAC remembers what VecNormalize is given
+    env = VecTransposeImage(VecFrameStack(env, settings["frame_stack"]))
     try:
-        env = VecNormalize(env, norm_obs=False, gamma=parameters["gamma"])
+        if name == "ppo":
+            env = VecNormalize(env, norm_obs=False, gamma=parameters["gamma"])
         seed = seed_of(settings["seed"], "policy")
         return ALGORITHMS[name]("CnnPolicy", env, seed=seed, device=settings["device"], **parameters)
-    except (TypeError, AssertionError) as error:  # an argument it does not have, and values that it refuses
+    except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of whatever it refuses
+        env.close()
         raise ConfigError(f"{name} cannot be used as given ({error}): see {name} in model_free.yaml") from error

@@ -1,4 +1,4 @@
-"""PPO in the dream of a model that is being fitted (SimPLe, Kaiser et al. 2020): Stable-Baselines3's, on features."""
+"""Stable-Baselines3's PPO in the dream of a model that is being fitted (SimPLe, Kaiser et al. 2020)."""
 
 from __future__ import annotations
 

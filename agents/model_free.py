@@ -1,15 +1,16 @@
 """Learns a policy from pixels without a model: ``python -m agents.model_free env=cartpole algorithm=sac``.
 
 A baseline for `agents.ppo_imagine`: Stable-Baselines3's PPO or SAC in the real environment, for as many simulator
-steps, evaluated from the same starts. `metrics.jsonl` holds the same records, so `agents.results` sets the two beside
-each other. It ends with a table, a learning curve and the policy; `configs/model_free.yaml` lists every setting. A run
-that was stopped cannot be resumed: it takes minutes.
+steps, evaluated from the same starts. `metrics.jsonl` holds the same records of returns, so `agents.results` sets the
+two beside each other. It ends with a table and a learning curve; `policy.zip` is that of the newest evaluation.
+`configs/model_free.yaml` lists every setting. A run that was stopped cannot be resumed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -44,10 +45,9 @@ def main(config: DictConfig) -> None:
     records = Records(folder)
     try:
         records.write("header", 0, **provenance(settings))
-        learn(baseline, settings, records)
+        learn(baseline, settings, records, save=folder / "policy.zip")
     finally:
         records.close()
-    baseline.save(folder / "policy.zip")
     metrics = folder / "metrics.jsonl"
     chance, played = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
     print(returns_table({"random policy": chance, settings["algorithm"]: played}))
@@ -55,8 +55,11 @@ def main(config: DictConfig) -> None:
         print(path)
 
 
-def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records) -> None:
-    """Learns for `env_frames` simulator steps, and evaluates every few of them; before that, the random policy."""
+def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records, *, save: Path) -> None:
+    """Learns for `env_frames` simulator steps; every few of them it saves the policy to the zip `save`, and evaluates.
+
+    Before that it evaluates the random policy.
+    """
     env = make_env(settings["env"], rendering=settings["rendering"])
     spec, seed, total = env.env_spec, settings["seed"], settings["env_frames"]
     actors: dict[str, Actor] = {"random_policy": RandomActor(spec), "evaluation": SB3Actor(baseline.policy, spec)}
@@ -79,6 +82,7 @@ def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records
         # SB3 goes on where it stood, and rounds up to whole rollouts.
         baseline.learn(-(-due // spec.action_repeat) - baseline.num_timesteps, reset_num_timesteps=False)
         learning += time.perf_counter() - start
+        baseline.save(save)
         evaluate("evaluation")
     env.close()
 

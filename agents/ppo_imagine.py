@@ -117,6 +117,11 @@ def make_learner(config: DictConfig) -> tuple[Learner, DreamPPO]:
             f"trust_horizon is {config.trust_horizon}, an episode of {spec.task} has {decisions} decisions: "
             f"set trust_horizon <= {decisions}"
         )
+    if settings.observation == "frames" and settings.frame_stack > config.context:
+        raise ConfigError(
+            f"ppo.frame_stack ({settings.frame_stack}) exceeds context ({config.context}): "
+            f"set ppo.frame_stack <= {config.context}, so that trust is measured on what the policy saw"
+        )
     seed = seed_of(config.seed, "policy")
     ppo = DreamPPO(run.model, settings, context=config.context, seed=seed, precision=config.precision)
     if run.saved:

@@ -56,9 +56,9 @@ def plain_loss(model: SVG, batch: Batch, config: TrainConfig, generator: torch.G
     """What `Objective` gives; consumes the generator as it does."""
     outputs = plain_outputs(model, batch.frames.contiguous(), batch.actions, config.unrolling, generator)
     loss, _ = elbo(outputs, batch, model.statistics, config.weights)
-    if outputs.critics is None:
+    if outputs.critic_outputs is None:
         return loss
-    critic, policy, _ = temporal_difference(outputs.critics, batch, model.value_unit, model.discount)
+    critic, policy, _ = temporal_difference(outputs.critic_outputs, batch, model.value_unit, model.discount)
     return loss + config.weights.value * critic + policy
 
 
@@ -104,12 +104,12 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
             drawn=_draw(model, shown, frames, steps.times, skips, share, generator) if share else None,
         )
 
-    open_loop = critics = None
+    open_loop = critic_outputs = None
     if how.open_loop:
         imagined = _imagine(model, features, cells, prior_cells, actions, how, generator)
         open_loop = rollout(imagined, how.draw_open_loop)
         if model.actor_critic is not None:
-            critics = _critic_outputs(model.actor_critic, features, imagined, actions, generator)
+            critic_outputs = _critic_outputs(model.actor_critic, features, imagined, actions, generator)
     known, times = features[how.context - 1 : -1], list(range(how.context, t))
     return Outputs(
         features=torch.stack(features, 1),
@@ -119,7 +119,7 @@ def plain_outputs(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, g
         observed=rollout(Steps(known, features[how.context :], times), how.draw_observed, observed=True),
         forced=rollout(Steps(known, predictions[how.context - 1 :], times), how.draw_forced),
         open_loop=open_loop,
-        critics=critics,
+        critic_outputs=critic_outputs,
     )
 
 

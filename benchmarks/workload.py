@@ -26,9 +26,11 @@ def settings(group: str, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def new_model(config: ModelConfig, spec: EnvSpec = CARTPOLE) -> SVG:
-    """A model without any training, the same each time; speed does not depend on its weights."""
+    """A model without any training, the same each time, that expects no task to end: its dreams last their horizon."""
     torch.manual_seed(0)
-    return build(config, spec)
+    model = build(config, spec)
+    torch.nn.init.constant_(model.continuation.layers[-1].get_parameter("bias"), 20.0)  # a log-odds
+    return model
 
 
 def write_episodes(folder: Path, count: int, *, length: int, spec: EnvSpec = CARTPOLE) -> None:

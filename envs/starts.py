@@ -62,20 +62,20 @@ class MixedStarts:
     what an agent knows at a true start: mix some `EpisodeStarts` in.
 
     Args:
-        most: what draws, but for
-        others: what draws with the probability `share`, in [0, 1].
+        starts: what draws usually.
+        others: what draws in their place, with the probability `share` in [0, 1].
 
     Raises ConfigError for another share.
     """
 
-    def __init__(self, most: Starts, others: Starts, share: float) -> None:
+    def __init__(self, starts: Starts, others: Starts, share: float) -> None:
         if not 0 <= share <= 1:
             raise ConfigError(f"the share of other starts is {share}: set a probability in [0, 1]")
-        self._most = most
+        self._starts = starts
         self._others = others
         self._share = share
 
     def draw(self, stream: np.random.Generator) -> Contexts:
         """Of either kind."""
-        kind = self._others if stream.random() < self._share else self._most
+        kind = self._others if stream.random() < self._share else self._starts
         return kind.draw(stream)

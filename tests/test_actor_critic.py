@@ -49,14 +49,14 @@ def test_choices_are_drawn_by_their_probabilities() -> None:
     torch.testing.assert_close(shares, made.policy(seen[:1])[0].softmax(0), atol=0.015, rtol=0)
 
 
-def test_a_prospect_of_choices_is_the_mean_over_the_policys_probabilities() -> None:
+def test_a_target_value_of_choices_is_the_mean_over_the_policys_probabilities() -> None:
     made, seen = alive(CHOICES), features(1)
     probabilities = made.policy(seen)[0].softmax(0)
     single = torch.stack([made.targets[0](seen, choice[None])[0] for choice in torch.eye(3)])
     torch.testing.assert_close(made.target_values(seen)[0, 0], probabilities @ single)
 
 
-def test_a_prospect_of_vectors_is_the_value_of_the_policys_action_and_noise_moves_it_little() -> None:
+def test_a_target_value_of_vectors_is_the_value_of_the_policys_action_and_noise_moves_it_little() -> None:
     made, seen = alive(BOX), features(5)
     torch.testing.assert_close(made.target_values(seen)[1], made.targets[1](seen, made.act(seen)))
     far = made.target_values(seen, noise=torch.full((5, 2), 100.0))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
@@ -12,6 +13,7 @@ from test_cem_plan import Outcome, check_mistake, python
 
 from agents.baselines import ALGORITHMS, make_baseline
 from agents.logs import read_log
+from agents.ppo_imagine import make_learner
 from agents.sb3_policy import frames_seen, load_sb3
 from agents.seeds import seed_of
 from envs import make_env
@@ -76,24 +78,37 @@ def test_a_run_leaves_the_log_of_its_way_and_the_policy(tmp_path: Path, algorith
 def test_evaluations_begin_where_the_dreams_run_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same seeds, so of the same random policy, the same returns."""
     from agents import model_free as command
-    from envs.pixels import PixelEnv
     from worldmodel.records import Records
 
     given = settings(*PENDULUM, *TINY, "seed=3", "env_frames=24")
-    seeds: list[int | None] = []
-    reset = PixelEnv.reset
-
-    def reset_and_tell(self: PixelEnv, *, seed: int | None = None, options: Any = None) -> Any:
-        seeds.append(seed)
-        return reset(self, seed=seed, options=options)
-
     baseline = make_baseline(given)
-    monkeypatch.setattr(PixelEnv, "reset", reset_and_tell)
     monkeypatch.setattr(baseline, "learn", lambda *_, **__: None)
     records = Records(tmp_path)
-    command.learn(baseline, given, records)
+    command.learn(baseline, given, records, save=tmp_path / "policy.zip")
     records.close()
-    assert seeds == [seed_of(3, "evaluate", index) for index in (0, 1)] * 2
+
+    dreams = tmp_path / "dreams"
+    budget = ("episodes=1", "seed_episodes=1", "first_updates=1", "ppo.num_envs=2", "ppo.n_steps=2", "ppo.batch_size=2")
+    small = ("env.size=[48,48]", "evaluation_episodes=2", "trust_horizon=2", "train.batch=2")
+    with initialize_config_module("configs", version_base="1.3"):
+        config = compose("ppo_imagine", overrides=[*PENDULUM, *small, *budget, "seed=3", f"run={dreams}"])
+    learner, _ = make_learner(config)
+    expected = [episode.total for episode in learner.evaluate_random()]
+    learner.records.close()
+    (found,) = read_records(tmp_path / "metrics.jsonl", "random_policy")
+    assert found["returns"] == expected
+
+
+def test_sac_remembers_rewards_as_they_are_and_that_a_time_limit_ends_no_task() -> None:
+    baseline: Any = make_baseline(settings(*PENDULUM, *TINY, "algorithm=sac"))
+    baseline.learn(10)
+    buffer = baseline.replay_buffer
+    assert buffer.timeouts[:10, 0].tolist() == buffer.dones[:10, 0].tolist() == [0.0] * 9 + [1.0]
+    env = make_env(settings(*PENDULUM, *TINY)["env"])
+    env.reset(seed=seed_of(0, "policy"))
+    earned = [env.step(action)[1] for action in buffer.actions[:10, 0]]
+    np.testing.assert_allclose(buffer.rewards[:10, 0], earned, rtol=1e-5)
+    env.close()
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -123,6 +138,8 @@ def test_choices_are_learned_by_ppo_alone(tmp_path: Path) -> None:
         ("ppo.num_envs=0", r"ppo\.num_envs is 0: set a whole number >= 1"),
         ("+ppo.tau=1", r"unexpected keyword argument 'tau'\): see ppo in model_free\.yaml"),
         ("ppo.batch_size=1", "`batch_size` must be greater than 1"),
+        ("~ppo.gamma", r"\('gamma'\): see ppo in model_free\.yaml"),
+        ("device=nowhere", r"nowhere.*: see ppo in model_free\.yaml"),
     ],
 )
 def test_what_cannot_work_is_an_error_with_its_mend(override: str, says: str) -> None:

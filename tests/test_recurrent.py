@@ -53,7 +53,7 @@ def flat(cells: Cells) -> list[Tensor]:
 def torch_cells(lstm: LSTM) -> list[nn.LSTMCell]:
     """torch's cells with the same weights; its two biases are one here."""
     cells = []
-    for of_input, of_hidden in zip(lstm.of_input, lstm.of_hidden, strict=True):
+    for of_input, of_hidden in zip(lstm.input_gates, lstm.hidden_gates, strict=True):
         cell = nn.LSTMCell(lstm.hidden, lstm.hidden)
         with torch.no_grad():
             cell.weight_ih.copy_(of_input.get_parameter("weight"))
@@ -106,7 +106,7 @@ def test_new_cells_are_zero_and_forget_gates_open(layer: Layer, space: Space) ->
     assert all(tensor.shape == (2, 4, *space) and tensor.dtype == torch.float32 for tensor in flat(cells))
     assert not torch.stack(flat(cells)).any()
     with torch.no_grad():
-        for of_input, of_hidden in zip(lstm.of_input, lstm.of_hidden, strict=True):
+        for of_input, of_hidden in zip(lstm.input_gates, lstm.hidden_gates, strict=True):
             for half in (of_input, of_hidden):
                 nn.init.zeros_(half.get_parameter("weight"))
             bias = of_input.get_parameter("bias")
@@ -120,11 +120,11 @@ def test_new_cells_are_zero_and_forget_gates_open(layer: Layer, space: Space) ->
 @KINDS
 def test_weights_begin_as_those_of_layers_that_see_both_halves(layer: Layer, space: Space) -> None:
     lstm = LSTM(layer, 64, 1)
-    (of_input,), (of_hidden,) = lstm.of_input, lstm.of_hidden
+    (of_input,), (of_hidden,) = lstm.input_gates, lstm.hidden_gates
     assert {name for name, _ in lstm.named_parameters()} == {
-        "of_input.0.weight",
-        "of_input.0.bias",
-        "of_hidden.0.weight",
+        "input_gates.0.weight",
+        "input_gates.0.bias",
+        "hidden_gates.0.weight",
     }
     both = layer(128, 256)
     bound = float(both.weight.detach().abs().max())

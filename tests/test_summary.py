@@ -130,7 +130,7 @@ def test_the_command_names_the_setting_to_mend(tmp_path: Path) -> None:
 
 
 def test_a_policy_and_critics_are_counted_where_there_are_any() -> None:
-    """Of 4 features and an action, to 8, 8 and 1; the slow copies of the critics are not trained, and not counted."""
+    """Of 4 features and an action, to 8, 8 and 1; the target critics are not trained, and not counted."""
     rows = summarise(replace(TINY, critics=2), 1, (2, 2))
     rest = (8 * 8 + 8) + 2 * 2 * 8 + (8 + 1)
     assert rows["actor_critic.policy"] == {"parameters": (4 * 8 + 8) + rest, "multiply_adds": 4 * 8 + 8 * 8 + 8}

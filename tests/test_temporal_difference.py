@@ -78,7 +78,7 @@ def batch(t: int = 6) -> Batch:
 
 
 def judged(model: SVG, windows: Batch) -> CriticOutputs:
-    found = unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0)).critics
+    found = unroll(model, windows.frames, windows.actions, HOW, torch.Generator().manual_seed(0)).critic_outputs
     assert found is not None
     return found
 

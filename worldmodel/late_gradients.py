@@ -32,7 +32,7 @@ _loop: ContextVar[_Loop | None] = ContextVar("loop", default=None)
 
 @contextmanager
 def late_gradients(steps: int) -> Iterator[None]:
-    """Within, wide `Conv3x3` layers that learn compute as said above on a CPU; the gradients are autograd's.
+    """Within, wide `Conv3x3` layers that learn compute as said above on a CPU: autograd's gradients, but for rounding.
 
     Nothing notices, as autograd would, when weights or inputs are changed in place before the backward pass.
 

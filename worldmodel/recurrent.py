@@ -64,27 +64,27 @@ class LSTM(nn.Module):
     def __init__(self, layer: Layer, hidden: int, layers: int) -> None:
         super().__init__()
         self.hidden = hidden
-        self.of_input, self.of_hidden = (
+        self.input_gates, self.hidden_gates = (
             nn.ModuleList(layer(hidden, 4 * hidden) for _ in range(layers)) for _ in range(2)
         )
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.mul_(0.5**0.5)  # together they have the inputs of both, which layers begin by
-        for of_input, of_hidden in zip(self.of_input, self.of_hidden, strict=True):
-            bias = of_input.get_parameter("bias")
+        for input_gates, hidden_gates in zip(self.input_gates, self.hidden_gates, strict=True):
+            bias = input_gates.get_parameter("bias")
             nn.init.ones_(bias[hidden : 2 * hidden])  # open forget gates: forgetting is learned
-            of_hidden.register_parameter("bias", None)  # one is enough
+            hidden_gates.register_parameter("bias", None)  # one is enough
 
     def initial(self, x: Tensor) -> Cells:
         """Zero cells for inputs like `x` (b, c, ...), whose own number of channels does not matter."""
         zeros = x.new_zeros((x.shape[0], self.hidden, *x.shape[2:]), dtype=torch.float32)
-        return tuple((zeros, zeros) for _ in self.of_input)
+        return tuple((zeros, zeros) for _ in self.input_gates)
 
     def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
         """One step: x (b, hidden, ...) and cells to the top layer's output (b, hidden, ...) and new cells."""
         after = []
-        for of_input, of_hidden, (hidden, cell) in zip(self.of_input, self.of_hidden, cells, strict=True):
-            x, cell = _step(of_input(x).float() + of_hidden(hidden).float(), cell)
+        for input_gates, hidden_gates, (hidden, cell) in zip(self.input_gates, self.hidden_gates, cells, strict=True):
+            x, cell = _step(input_gates(x).float() + hidden_gates(hidden).float(), cell)
             after.append((x, cell))
         return x, tuple(after)
 
@@ -95,12 +95,14 @@ class LSTM(nn.Module):
         by a large kernel costs little less than with many. What they see of the hidden state is the loop.
         """
         layers = []
-        for of_input, of_hidden, start in zip(self.of_input, self.of_hidden, self.initial(x[:, 0]), strict=True):
-            first, *others = over_time(of_input, x).float().unbind(1)
+        for input_gates, hidden_gates, start in zip(
+            self.input_gates, self.hidden_gates, self.initial(x[:, 0]), strict=True
+        ):
+            first, *others = over_time(input_gates, x).float().unbind(1)
             moments = [start, _step(first, start[1])]  # a hidden state of zeros adds nothing
             for step in others:
                 hidden, cell = moments[-1]
-                moments.append(_step(step + of_hidden(hidden).float(), cell))
+                moments.append(_step(step + hidden_gates(hidden).float(), cell))
             x = torch.stack([hidden for hidden, _ in moments[1:]], 1)
             layers.append(moments)
         return x, list(zip(*layers, strict=True))

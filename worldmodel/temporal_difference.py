@@ -13,7 +13,7 @@ STEPS = 3  # rewards that came before the critics say the rest
 
 
 def temporal_difference(
-    critics: CriticOutputs, batch: Batch, unit: Tensor, discount: float
+    outputs: CriticOutputs, batch: Batch, unit: Tensor, discount: float
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The critics' loss (), the policy's (), and terms to log.
 
@@ -26,11 +26,11 @@ def temporal_difference(
         discount: of a reward one decision later.
     """
     rewards = batch.rewards / unit
-    targets = returns(rewards, batch.continues, batch.mask, critics.next_values.amin(0), discount)
-    taken = critics.times - 1
-    squared = (critics.values - targets[:, taken]).square().sum(0)
+    targets = returns(rewards, batch.continues, batch.mask, outputs.next_values.amin(0), discount)
+    taken = outputs.times - 1
+    squared = (outputs.values - targets[:, taken]).square().sum(0)
     critic = mean(squared, batch.mask[:, taken])
-    policy = -mean(critics.policy_values.mean(0), batch.mask)
+    policy = -mean(outputs.policy_values.mean(0), batch.mask)
     return critic, policy, {"critic": critic, "value": mean(targets, batch.mask)}
 
 

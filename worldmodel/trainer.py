@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from worldmodel.errors import ConfigError, WorldModelError, check_whole
+from worldmodel.errors import CheckpointError, ConfigError, WorldModelError, check_whole
 from worldmodel.hardware import chosen_precision
 from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
@@ -106,9 +106,11 @@ class Objective(nn.Module):
         with late_gradients(batch.frames.shape[1]):
             outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
-        if outputs.critics is None:
+        if outputs.critic_outputs is None:
             return loss, terms
-        critic, policy, more = temporal_difference(outputs.critics, batch, self.model.value_unit, self.model.discount)
+        critic, policy, more = temporal_difference(
+            outputs.critic_outputs, batch, self.model.value_unit, self.model.discount
+        )
         loss = loss + self.config.weights.value * critic + policy
         return loss, {**terms, **more, "policy": policy, "loss": loss}
 
@@ -151,7 +153,15 @@ class Trainer:
         return {**state, "online": self.online.state_dict()} if self.config.ema_decay else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict`'s output, with the model's weights already in place."""
+        """Goes on from `state_dict`'s output, with the model's weights already in place.
+
+        Raises CheckpointError for another version's.
+        """
+        wanted = {"updates", "skipped", "optimizer", *(("online",) if self.config.ema_decay else ())}
+        if missing := sorted(wanted - state.keys()):
+            raise CheckpointError(
+                f"the state of training lacks {', '.join(missing)}: resume with the version that wrote it"
+            )
         self.updates, self._skipped = state["updates"], state["skipped"]
         if self.config.ema_decay:
             self.online.load_state_dict(state["online"])

@@ -107,7 +107,7 @@ class Outputs:
         observed: the true frames' own features, drawn and read by the heads.
         forced: one-step predictions with z from the posterior and true features fed back.
         open_loop: predictions with z from the prior and own features fed back; None when not asked for.
-        critics: None without critics, and without open-loop rollouts.
+        critic_outputs: None without critics, and without open-loop rollouts.
     """
 
     features: Tensor
@@ -117,7 +117,7 @@ class Outputs:
     observed: Rollout
     forced: Rollout
     open_loop: Rollout | None
-    critics: CriticOutputs | None = None
+    critic_outputs: CriticOutputs | None = None
 
 
 def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
@@ -163,7 +163,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         )
 
     times = torch.arange(how.context, t, device=frames.device)
-    open_loop = critics = None
+    open_loop = critic_outputs = None
     if how.open_loop:
         steps = min(how.open_loop, t - how.context)
         starts = range(last, t - steps, how.stride)
@@ -171,7 +171,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
         open_loop = rollout(before, after, reached, how.draw_open_loop)
         if model.actor_critic:
-            critics = _critic_outputs(model.actor_critic, features, before, actions, reached, generator)
+            critic_outputs = _critic_outputs(model.actor_critic, features, before, actions, reached, generator)
     return Outputs(
         features=features,
         embeddings=embeddings,
@@ -180,7 +180,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         observed=rollout(features[:, last:-1], features[:, how.context :], times, how.draw_observed, observed=True),
         forced=rollout(features[:, last:-1], forced[:, last:], times, how.draw_forced),
         open_loop=open_loop,
-        critics=critics,
+        critic_outputs=critic_outputs,
     )
 
 

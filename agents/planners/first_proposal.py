@@ -1,4 +1,4 @@
-"""No search: what the model's policy would do. It shows what a search adds, and costs next to nothing."""
+"""No search: what the model's policy would do. It shows what a search adds."""
 
 from __future__ import annotations
 
