@@ -26,10 +26,11 @@ def settings(group: str, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def new_model(config: ModelConfig, spec: EnvSpec = CARTPOLE) -> SVG:
-    """A model without any training, the same each time, that expects no task to end: its dreams last their horizon."""
+    """A model without any training, the same each time, whose dreams last their horizon: it expects tasks to go on."""
     torch.manual_seed(0)
     model = build(config, spec)
-    torch.nn.init.constant_(model.continuation.layers[-1].get_parameter("bias"), 20.0)  # a log-odds
+    log_odds = model.continuation.layers[-1].get_parameter("bias")
+    torch.nn.init.constant_(log_odds, 7.0)
     return model
 
 

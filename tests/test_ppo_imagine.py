@@ -79,8 +79,8 @@ def test_a_run_killed_twice_ends_as_one_never_killed(home: Path, whole: Outcome)
 @pytest.mark.slow
 def test_pong_runs_through_pictures(home: Path) -> None:
     pytest.importorskip("ale_py")
-    frames = ["env=pong", "env.time_limit=64", "env.size=[64,64]", "ppo.observation=frames", "episodes=2", "run=pong"]
-    outcome = ppo_imagine(home, *TINY, *MODEL, *frames)
+    frames = ["env=pong", "env.time_limit=64", "env.size=[64,64]", "ppo.observation=frames", "ppo.frame_stack=2"]
+    outcome = ppo_imagine(home, *TINY, *MODEL, *frames, "episodes=2", "run=pong")
     assert outcome.returncode == 0, outcome.stderr
     assert [record["returns"] for record in lines(home / "pong") if record["kind"] == "evaluation"] == [[0.0, 0.0]]
 
@@ -90,6 +90,7 @@ def test_pong_runs_through_pictures(home: Path) -> None:
     [
         ("ppo.observation=both", "ppo.observation is 'both': set features or frames"),
         ("ppo.batch_size=12", "ppo.batch_size (12) does not divide a rollout of ppo.num_envs x ppo.n_steps = 32"),
+        ("ppo.observation=frames", "ppo.frame_stack (4) exceeds context (2): set ppo.frame_stack <= 2"),
         ("trust_horizon=21", "trust_horizon is 21, an episode of CartPole-v1 has 20 decisions: set trust_horizon <="),
     ],
 )
