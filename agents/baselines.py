@@ -38,6 +38,7 @@ def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
     check_whole("frame_stack", settings["frame_stack"], 1)
     env: VecEnv = DummyVecEnv([lambda: make_env(settings["env"], rendering=settings["rendering"])] * num_envs)
     if name == "sac" and not isinstance(env.action_space, Box):
+        env.close()
         raise ConfigError(
             f"sac acts by vectors alone, {settings['env']['name']} takes {env.action_space}: set algorithm=ppo"
         )

@@ -48,6 +48,8 @@ def main(config: DictConfig) -> None:
         learn(baseline, settings, records, save=folder / "policy.zip")
     finally:
         records.close()
+        if (env := baseline.get_env()) is not None:
+            env.close()
     metrics = folder / "metrics.jsonl"
     chance, played = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
     print(returns_table({"random policy": chance, settings["algorithm"]: played}))
