@@ -15,16 +15,15 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecEnv, VecFrameStack, VecMonitor, VecNormalize
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
 from torch import Tensor
 
 from agents.forecast import noise
 from agents.sb3 import ImaginedVecEnv
-from agents.sb3_policy import FrameStack
 from envs.dream import Dream
 from envs.spec import action_vectors
 from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
-from envs.view import features
+from envs.view import features, push_frames, stack_frames
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
@@ -43,8 +42,7 @@ class PPOConfig:
 
     Attributes:
         observation: ``features``, or ``frames`` for a policy that looks at pictures.
-        frame_stack: how many frames a policy of frames sees at a time, as SB3's VecFrameStack shows them: zeros before
-            the first, also where a dream starts in the middle of an episode.
+        frame_stack: how many frames a policy of frames sees at a time, see `Dream`.
         num_envs: dreams side by side.
         episode_starts: share of dreams that start where an episode began, with its first frame alone, as the real
             environment does; the others start from `context` frames anywhere.
@@ -102,11 +100,10 @@ class Nowhere:
 def make_ppo(config: PPOConfig, env: VecEnv, *, seed: int, device: torch.device) -> tuple[PPO, VecNormalize]:
     """PPO before it has learned anything, and what divides the rewards of `env` by their running deviation for it.
 
-    A policy of frames sees several at a time; one of features is small, and stays on the CPU.
+    A policy of features is small, and stays on the CPU.
     """
     frames = config.observation == "frames"
-    env = VecMonitor(VecFrameStack(env, config.frame_stack) if frames else env)
-    rewards = VecNormalize(env, norm_obs=False, gamma=config.gamma)
+    rewards = VecNormalize(VecMonitor(env), norm_obs=False, gamma=config.gamma)
     ppo = PPO(
         "CnnPolicy" if frames else "MlpPolicy",
         rewards,
@@ -149,6 +146,7 @@ class DreamPPO:
             num_envs=config.num_envs,
             horizon=config.horizon,
             observation=config.observation,
+            frame_stack=config.frame_stack if config.observation == "frames" else 1,
             precision=precision,
         )
         self._ppo, self._rewards = make_ppo(config, ImaginedVecEnv(self._dream), seed=seed, device=model.device)
@@ -228,24 +226,21 @@ class DreamActor:
     def __init__(self, policy: BasePolicy, model: SVG, config: PPOConfig) -> None:
         self._policy = policy
         self._model = model
-        self._stack = FrameStack(config.frame_stack) if config.observation == "frames" else None
+        self._frame_stack = config.frame_stack if config.observation == "frames" else 0
 
     def begin(self, frames: np.ndarray) -> None:
         """Rows have seen frames (n, t, H, W, 3) uint8, the last of them now."""
-        if self._stack is not None:
-            first, *others = frames.swapaxes(0, 1)
-            self._stack.begin(first)
-            for frame in others:
-                self._stack.advance(frame)
+        if self._frame_stack:
+            self._seen = stack_frames(frames, self._frame_stack)
 
     def act(self, state: State) -> Tensor:
         """Actions (n, a) in [-1, 1], or one-hot, on the model's device."""
-        seen = features(state).cpu().numpy() if self._stack is None else self._stack.seen
+        seen = self._seen if self._frame_stack else features(state).cpu().numpy()
         with without_autocast(self._model.device):
             actions, _ = self._policy.predict(seen, deterministic=True)
         return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
 
     def advance(self, state: State) -> None:
         """The rows went on to imagined states; a policy of frames looks at what the model draws of them."""
-        if self._stack is not None:
-            self._stack.advance(pixels(self._model.decode(state)))
+        if self._frame_stack:
+            self._seen = push_frames(self._seen, pixels(self._model.decode(state)))

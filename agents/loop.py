@@ -15,14 +15,14 @@ from worldmodel.records import read_records
 def learn(
     learner: Learner,
     *,
-    improve: Callable[[], None] = lambda: None,
+    improve: Callable[[], None] | None = None,
     judge: Callable[[list[Episode]], str] = lambda episodes: "",
     parts: Callable[[], dict[str, Any]] = dict,
 ) -> None:
     """Goes on until the schedule's last episode, and ends with an evaluation of what there is then.
 
     Args:
-        improve: lets what acts learn, after each fit of the model.
+        improve: lets what acts learn in the dream, after each fit of the model.
         judge: looks at each evaluation's episodes, and adds to the line that tells of it.
         parts: the states of what else learns, for `Learner.save`.
     """
@@ -39,7 +39,8 @@ def learn(
             for update in learner.fit():
                 bar.set_postfix_str(f"update {update}")
             played = learner.progress.episodes
-            if played >= learner.schedule.seed_episodes:
+            if improve is not None and played >= learner.schedule.seed_episodes:
+                bar.set_postfix_str("dreaming")
                 improve()
             line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
             if learner.schedule.due(played):

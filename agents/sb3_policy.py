@@ -14,7 +14,7 @@ from gymnasium import spaces
 from agents.actor import explored
 from envs.filtered import Filter
 from envs.spec import action_space, action_vector
-from envs.view import outward
+from envs.view import outward, push_frames, stack_frames
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.hardware import without_autocast
 from worldmodel.spec import EnvSpec
@@ -29,31 +29,11 @@ ALGORITHMS = {
 """Each algorithm that can be loaded, and the package it comes from."""
 
 
-class FrameStack:
-    """Rows of frames as SB3's VecFrameStack shows them: the newest few in one picture's channels, the oldest first.
-
-    Before an episode's first frame there are zeros. `seen` holds them, (b, H, W, 3 · count) uint8.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def begin(self, frames: np.ndarray) -> None:
-        """Episodes begin in all rows with frames (b, H, W, 3) uint8."""
-        *axes, channels = frames.shape
-        before = np.zeros((*axes, channels * (self._count - 1)), frames.dtype)
-        self.seen = np.concatenate([before, frames], -1)
-
-    def advance(self, frames: np.ndarray) -> None:
-        """Frames (b, H, W, 3) uint8 follow."""
-        self.seen = np.concatenate([self.seen[..., frames.shape[-1] :], frames], -1)
-
-
 class SB3Actor:
     """An SB3 policy of frames, or of a model's features, as an `agents.actor.Actor`.
 
-    Of frames it sees as many at a time as its observation space holds, see `FrameStack`. One that is recurrent
-    remembers the episode.
+    Of frames it sees as many at a time as its observation space holds, see `envs.view.stack_frames`. One that is
+    recurrent remembers the episode.
 
     Without exploration it takes the policy's best action. With any, a policy that is a distribution (A2C, PPO,
     RecurrentPPO, SAC, TQC) samples from it, however large `exploration` is; one that knows its best action only (DQN,
@@ -72,7 +52,7 @@ class SB3Actor:
         _check_fits(policy, spec, filter)
         self._policy: Any = policy
         self._filter = filter
-        self._stack = FrameStack(frames_seen(policy.observation_space, spec))
+        self._frame_stack = frames_seen(policy.observation_space, spec)
         self._spec = spec
         self._samples = _is_distribution(policy)
         self._gsde = any(getattr(part, "use_sde", False) for part in policy.modules())  # SAC's says so in its actor
@@ -81,7 +61,7 @@ class SB3Actor:
         """A new episode begins with `frame` (H, W, 3) uint8."""
         self._memory = None
         if self._filter is None:
-            self._stack.begin(frame[None])
+            self._frames = stack_frames(frame[None, None], self._frame_stack)
         else:
             self._features = self._filter.begin(frame[None])
 
@@ -100,14 +80,14 @@ class SB3Actor:
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
         """Remembers the frame (H, W, 3) uint8, or filters it."""
         if self._filter is None:
-            self._stack.advance(frame[None])
+            self._frames = push_frames(self._frames, frame[None])
         else:
             self._features = self._filter.advance(action[None], frame[None])
 
     def _predict(self, *, deterministic: bool) -> np.ndarray:
         # Of the policy and not of its algorithm, whose DQN would draw from numpy's global stream.
         with without_autocast(self._policy.device):  # in which it was trained
-            seen = self._stack.seen[0] if self._filter is None else outward(self._features, 0)
+            seen = self._frames[0] if self._filter is None else outward(self._features, 0)
             action, self._memory = self._policy.predict(seen, self._memory, deterministic=deterministic)
         return action_vector(self._spec, action)
 

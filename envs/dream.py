@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,13 @@ import torch
 from torch import Tensor
 
 from envs.spec import action_space, action_vectors
-from envs.starts import Starts
+from envs.starts import Starts, filtered
 from envs.streams import Streams
-from envs.view import KINDS, Observation, features, observation_space
+from envs.view import KINDS, Observation, features, observation_space, push_frames, stack_frames
 from worldmodel.errors import ConfigError, EnvError, WorldModelError, check_whole
 from worldmodel.hardware import autocast, chosen_precision
 from worldmodel.pixels import pixels
-from worldmodel.state import State, concatenate
+from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
 LATENTS = ("sample", "mean")
@@ -70,6 +69,8 @@ class Dream:
         horizon: decisions until an episode is truncated.
         observation: ``frames``, ``features`` or ``both``, see `envs.view`; frames are drawn only if observed or asked
             for. A row's first frame is the context's last, as it was seen.
+        frame_stack: how many frames are seen at a time, as SB3's VecFrameStack shows them; but where that would begin
+            with zeros, a dream begins with the frames of its context.
         latents: ``sample`` draws each z from the prior, ``mean`` takes its mean.
         stagger: False gives full horizons after a `reset` too: to evaluate in a dream, where returns are compared.
         precision: ``auto`` (bfloat16 where the device is fast at it, as models are fitted and planned in), or one of
@@ -86,6 +87,7 @@ class Dream:
         num_envs: int,
         horizon: int = HORIZON,
         observation: str = "frames",
+        frame_stack: int = 1,
         latents: str = "sample",
         stagger: bool = True,
         precision: str = "auto",
@@ -97,11 +99,12 @@ class Dream:
         self.spec = model.spec
         self.starts = starts
         self.num_envs = num_envs
-        self.observation_space = observation_space(model, observation)
+        self.observation_space = observation_space(model, observation, frame_stack)
         self.action_space = action_space(model.spec)
         self._model = model
         self._horizon = horizon
         self._kinds = KINDS[observation]
+        self._frame_stack = frame_stack
         self._samples = latents == "sample"
         self._precision = chosen_precision(precision, model.device.type)
         self._first_horizons = np.full(num_envs, horizon)
@@ -114,11 +117,11 @@ class Dream:
         self._streams = [Streams() for _ in range(num_envs)]
         # Each row's next start, filtered with those of all other rows that lack one.
         self._next: State | None = None
-        self._next_frames = np.zeros((num_envs, *self.spec.frame_size, 3), np.uint8)
+        self._next_seen = np.zeros((num_envs, *self.spec.frame_size, 3 * frame_stack), np.uint8)
         self._ready = np.zeros(num_envs, bool)
         self._state: State | None = None
-        self._start_frames = np.zeros_like(self._next_frames)
-        self._frames: np.ndarray | None = None  # of the present states, once somebody looked
+        self._seen = np.zeros_like(self._next_seen)  # frames, the newest last
+        self._drawn = np.zeros(num_envs, bool)  # whether the newest is that of the present state
 
     def reset(self, seeds: Sequence[int | None], rows: np.ndarray | None = None) -> Observation:
         """New episodes in `rows` (b,) bool, or in all: the observation of every row.
@@ -161,7 +164,8 @@ class Dream:
         self._running[:] = False  # until all of the step is known to be good
         with self._acting():
             prediction = self._model.imagine(self._state, vectors, noise=noise)
-            self._state, self._frames = prediction.state, None
+            self._state = prediction.state
+            self._drawn[:] = False
             self._check_finite("reward", prediction.reward)
             self._check_finite("continuation", prediction.continues)
             observation = self._observe(prediction.state)
@@ -177,7 +181,7 @@ class Dream:
         if self._state is None:
             raise EnvError("there is no frame yet: call reset() first")
         with self._acting():
-            return self._draw(self._state)
+            return self._draw(self._state)[..., -3:].copy()
 
     def close(self) -> None:
         """Lets go of every state; may be called twice."""
@@ -196,9 +200,8 @@ class Dream:
             self._state = self._next if self._state is None else self._state.put(mask, self._next[mask])
             self._elapsed[rows] = 0
             self._horizons[rows] = horizons[rows]
-            self._start_frames[rows] = self._next_frames[rows]
-            if self._frames is not None:
-                self._frames[rows] = self._next_frames[rows]
+            self._seen[rows] = self._next_seen[rows]
+            self._drawn[rows] = True
             observation = self._observe(self._state)
         self._ready[rows] = False
         self._running[rows] = True
@@ -207,24 +210,14 @@ class Dream:
         return observation
 
     def _prepare(self) -> None:
-        """Filters the next start of every row that lacks one, in one call of the model for each length of context."""
+        """Filters the next start of every row that lacks one, together."""
         lacking = np.flatnonzero(~self._ready).tolist()
         drawn = {row: self.starts.draw(self._streams[row].next_start()) for row in lacking}
-
-        def length(row: int) -> int:
-            return drawn[row].frames.shape[1]
-
-        rows, states = sorted(lacking, key=length), []
-        for _, alike in groupby(rows, length):
-            chosen = [drawn[row] for row in alike]
-            frames = torch.cat([context.frames for context in chosen]).to(self._model.device)
-            actions = torch.cat([context.actions for context in chosen]).to(self._model.device)
-            states.append(self._model.initial(frames, actions))
-        fresh = concatenate(states)[np.argsort(rows).tolist()]
+        fresh = filtered(self._model, list(drawn.values()))
         mask = torch.from_numpy(~self._ready).to(self._model.device)
         self._next = fresh if self._next is None else self._next.put(mask, fresh)
         for row, context in drawn.items():
-            self._next_frames[row] = context.frames[0, -1].permute(1, 2, 0).numpy()
+            self._next_seen[row] = stack_frames(context.frames.permute(0, 1, 3, 4, 2).numpy(), self._frame_stack)[0]
         self._ready[:] = True
 
     def _chance(self) -> tuple[Tensor | None, np.ndarray]:
@@ -239,21 +232,20 @@ class Dream:
         self._check_finite("feature", state.feature)
         observation = {}
         if "frames" in self._kinds:
-            observation["frames"] = self._draw(state)
+            observation["frames"] = self._draw(state).copy()
         if "features" in self._kinds:
             observation["features"] = features(state).cpu().numpy()
         return observation
 
     def _draw(self, state: State) -> np.ndarray:
-        """A copy of the rows' frames; each state is decoded once at most."""
-        if self._frames is None:
-            frames, moved = self._start_frames.copy(), self._elapsed > 0
-            if moved.any():
-                decoded = self._model.decode(state)
-                self._check_finite("frame", decoded)
-                frames[moved] = pixels(decoded)[moved]
-            self._frames = frames
-        return self._frames.copy()
+        """The rows' frames, stacked; each state is decoded once at most."""
+        if not self._drawn.all():
+            decoded = self._model.decode(state)
+            self._check_finite("frame", decoded)
+            fresh = ~self._drawn
+            self._seen[fresh] = push_frames(self._seen, pixels(decoded))[fresh]
+            self._drawn[:] = True
+        return self._seen
 
     def _check_finite(self, what: str, values: Tensor) -> None:
         finite = torch.isfinite(values.reshape(self.num_envs, -1)).all(1)

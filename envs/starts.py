@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from worldmodel.checkpoint import Contexts
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.replay import Replay
+from worldmodel.state import State, concatenate
+from worldmodel.svg import WorldModel
 
 
 class Starts(Protocol):
@@ -16,6 +21,21 @@ class Starts(Protocol):
 
     def draw(self, stream: np.random.Generator) -> Contexts:
         """One context: frames (1, k, c, h, w), actions (1, k-1, a)."""
+
+
+def filtered(model: WorldModel, contexts: Sequence[Contexts]) -> State:
+    """The states that single contexts end in, in their order, with one call of the model for each length of them."""
+
+    def length(row: int) -> int:
+        return contexts[row].frames.shape[1]
+
+    rows, states = sorted(range(len(contexts)), key=length), []
+    for _, alike in groupby(rows, length):
+        chosen = [contexts[row] for row in alike]
+        frames = torch.cat([context.frames for context in chosen]).to(model.device)
+        actions = torch.cat([context.actions for context in chosen]).to(model.device)
+        states.append(model.initial(frames, actions))
+    return concatenate(states)[np.argsort(rows).tolist()]
 
 
 class ContextStarts:

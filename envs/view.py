@@ -11,12 +11,12 @@ from gymnasium.spaces import Box, Dict
 from torch import Tensor
 from torch.nn import functional
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_whole
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
 Observation = dict[str, np.ndarray]
-"""Rows of ``frames`` (b, H, W, 3) uint8, of ``features`` (b, f) float32, or of both."""
+"""Rows of ``frames`` (b, H, W, 3·s) uint8, s frames at a time, of ``features`` (b, f) float32, or of both."""
 
 KINDS = {"frames": ("frames",), "features": ("features",), "both": ("frames", "features")}
 """What each choice of observation holds."""
@@ -37,18 +37,40 @@ def features(state: State) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def observation_space(model: WorldModel, observation: str) -> gymnasium.Space[Any]:
+def observation_space(model: WorldModel, observation: str, frame_stack: int = 1) -> gymnasium.Space[Any]:
     """The space of one row: a Box of ``frames`` or of ``features``, or for ``both`` a Dict of the two.
 
-    Raises ConfigError for another observation.
+    Args:
+        frame_stack: how many frames are seen at a time, see `stack_frames`.
+
+    Raises ConfigError for another observation, and for a stack of frames that nobody sees.
     """
     if observation not in KINDS:
         raise ConfigError(f"observation is {observation!r}: set one of {', '.join(KINDS)}")
-    frames = Box(0, 255, (*model.spec.frame_size, 3), np.uint8)
+    check_whole("frame_stack", frame_stack, 1)
+    if frame_stack > 1 and "frames" not in KINDS[observation]:
+        raise ConfigError(f"frame_stack is {frame_stack}, but only features are seen: set observation=frames or both")
+    frames = Box(0, 255, (*model.spec.frame_size, 3 * frame_stack), np.uint8)
     found: dict[str, gymnasium.Space[Any]] = {
         kind: frames if kind == "frames" else _features_space(model) for kind in KINDS[observation]
     }
     return Dict(found) if observation == "both" else found[observation]
+
+
+def stack_frames(frames: np.ndarray, count: int) -> np.ndarray:
+    """The last `count` of frames (b, t, H, W, 3), in the channels of one picture (b, H, W, 3·count), the oldest first.
+
+    Where t is less there are zeros, as SB3's VecFrameStack has them before an episode's first frame.
+    """
+    frames = frames[:, -count:]
+    b, t, height, width, channels = frames.shape
+    before = np.zeros((b, height, width, channels * (count - t)), frames.dtype)
+    return np.concatenate([before, *frames.swapaxes(0, 1)], -1)
+
+
+def push_frames(stacked: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """The same once frames (b, H, W, 3) followed: the oldest go."""
+    return np.concatenate([stacked[..., frames.shape[-1] :], frames], -1)
 
 
 def outward(observation: Observation, rows: int | slice = slice(None)) -> Any:

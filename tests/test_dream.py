@@ -77,6 +77,29 @@ def test_frames_are_drawn_only_when_observed_or_asked_for_and_once() -> None:
     assert model.calls["decode"] == [3]
 
 
+def test_frames_are_stacked_from_the_context_on() -> None:
+    """A row's stack begins with its context's frames; before an episode's first frame, and there alone, are zeros."""
+    known, first = contexts(count=1, length=3, seed=3), contexts(count=1, length=1, seed=1)
+    starts = MixedStarts(ContextStarts(known), ContextStarts(first), 0.5)
+    dream = Dream(Counter(), starts, num_envs=8, horizon=3, stagger=False, frame_stack=2, precision="32-true")
+    assert dream.observation_space.shape == (64, 64, 6)
+    shown = dream.reset([*range(8)])["frames"]
+    a, b = known.frames[0, 1:].permute(0, 2, 3, 1).numpy()
+    begun = np.concatenate([np.zeros_like(a), first.frames[0, 0].permute(1, 2, 0).numpy()], -1)
+    kinds = [(row == np.concatenate([a, b], -1)).all() for row in shown]
+    assert all(known or (row == begun).all() for known, row in zip(kinds, shown, strict=True)) and len(set(kinds)) == 2
+    frames = [shown[..., 3:]]
+    for _ in range(3):
+        step = dream.step(np.zeros((8, 2)))
+        np.testing.assert_array_equal(step.observation["frames"][..., :3], frames[-1])
+        frames.append(step.observation["frames"][..., 3:])
+        np.testing.assert_array_equal(dream.frames(), frames[-1])
+    assert step.truncated.all()
+    again = dream.restart(np.arange(8) < 4)["frames"]  # the others show what they showed
+    np.testing.assert_array_equal(again[4:], step.observation["frames"][4:])
+    assert all((row == np.concatenate([a, b], -1)).all() or (row == begun).all() for row in again[:4])
+
+
 def test_latents_are_drawn_from_the_prior_or_are_its_means() -> None:
     def totals(latents: str) -> np.ndarray:
         """The sum of every z, of 200 rows after a step."""
@@ -378,6 +401,11 @@ def test_a_closed_dream_is_closed() -> None:
         ({"horizon": 0}, "horizon is 0: set a whole number >= 1"),
         ({"latents": "means"}, "latents is 'means': set one of sample, mean"),
         ({"observation": "pixels"}, "observation is 'pixels': set one of frames, features, both"),
+        ({"frame_stack": 0}, "frame_stack is 0: set a whole number >= 1"),
+        (
+            {"frame_stack": 2, "observation": "features"},
+            "frame_stack is 2, but only features are seen: set observation",
+        ),
         ({"precision": "16"}, "precision is '16': set auto or one of bf16-mixed, 32-true"),
     ],
 )
