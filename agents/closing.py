@@ -10,13 +10,16 @@ import numpy as np
 from worldmodel.episode import Episode
 from worldmodel.errors import DataError
 from worldmodel.pictures.curve import learning_curve
-from worldmodel.pictures.dream import dream, strip
-from worldmodel.pictures.video import columns, write_video
+from worldmodel.pictures.open_loop import imagine_open_loop
+from worldmodel.pictures.png import write_png
+from worldmodel.pictures.reel import open_loop_frames
+from worldmodel.pictures.sheet import open_loop_figure
+from worldmodel.pictures.video import write_video
 from worldmodel.records import read_records
 from worldmodel.svg import SVG
 
 FPS = 12
-SCALE = 4
+SAMPLES = 4
 
 
 def returns_table(returns: Mapping[str, Sequence[float]]) -> str:
@@ -29,17 +32,16 @@ def returns_table(returns: Mapping[str, Sequence[float]]) -> str:
 
 
 def draw_dream(folder: Path, model: SVG, episode: Episode, *, context: int) -> list[Path]:
-    """Writes `dream.mp4` and `dream.png`: an episode the model never trained on, beside the model's own version.
+    """Writes `dream.mp4` and `dream.png`: an episode the model never trained on, beside the model's own versions.
 
     An episode no longer than the context gets what context it can.
     Raises DataError for an episode of one frame.
     """
     context = min(context, len(episode))
-    imagined = dream(model, episode.frames, episode.actions, context=context)
+    rollout = imagine_open_loop(model, episode, context=context, samples=SAMPLES)
     video, picture = folder / "dream.mp4", folder / "dream.png"
-    write_video(video, columns(episode.frames, imagined, context, scale=SCALE), fps=FPS)
-    shown = slice(0, context + 20)
-    strip(picture, episode.frames[shown], imagined[shown], context)
+    write_video(video, open_loop_frames(rollout), fps=FPS)
+    write_png(picture, open_loop_figure(rollout.part(context + 20)))
     return [video, picture]
 
 

@@ -16,7 +16,7 @@ from worldmodel.build import build
 from worldmodel.config import ModelConfig
 from worldmodel.episode import Episode
 from worldmodel.errors import DataError
-from worldmodel.pictures.video import CAPTION_HEIGHT, SEPARATOR, TIMELINE
+from worldmodel.pictures.video import CAPTION_HEIGHT, SEPARATOR
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 
@@ -70,13 +70,15 @@ def test_the_table_has_mean_spread_and_count_of_each_policy() -> None:
     assert len({len(line) for line in table.splitlines()}) == 1
 
 
-def test_the_video_shows_the_whole_episode_and_the_given_frames_in_both_columns(tmp_path: Path) -> None:
+def test_the_video_shows_the_whole_episode_and_the_given_frames_in_each_column(tmp_path: Path) -> None:
     made = draw_dream(tmp_path, model(), episode(6), context=3)
     assert made == [tmp_path / "dream.mp4", tmp_path / "dream.png"]
     with av.open(tmp_path / "dream.mp4") as container:
         shown = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-    assert shown.shape == (7, CAPTION_HEIGHT + 16 * 4 + TIMELINE, 3 * 16 * 4 + 2 * SEPARATOR, 3)
-    happened, imagined, difference = (shown[:, CAPTION_HEIGHT + 32, 68 * column + 32] for column in range(3))
+    assert len(shown) == 7
+    happened, imagined, difference = (
+        shown[:, CAPTION_HEIGHT + 24, column * (48 + SEPARATOR) + 24] for column in range(3)
+    )
     np.testing.assert_allclose(happened, [COLOUR] * 7, atol=8)
     np.testing.assert_allclose(imagined[:3], [COLOUR] * 3, atol=8)
     np.testing.assert_allclose(difference[:3], 0, atol=8)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
+from commands import Command, running
 from hydra import compose, initialize_config_module
 
 from agents.collecting import play_episode
@@ -44,51 +42,12 @@ SIDE, TOP = 64 * 5, 2 * CAPTION_HEIGHT
 GREY = EnvSpec("grey", "still", "box", 1, (-1.0,), (1.0,), 1, 0, (64, 64))
 LENGTH = 30  # transitions of the episode beside; in CartPole the time limit leaves 20
 
-# The command again and again in one process, since starting one takes seconds; its settings come a line each.
-COMMANDS = """
-import contextlib, io, json, sys
-from agents.film import main
-for line in sys.stdin:
-    sys.argv[1:] = json.loads(line)
-    status, out, err = 0, io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
-"""
-
-
-class Outcome(NamedTuple):
-    """How a command ended, and what it printed."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-class Film(Protocol):
-    """Runs the command with some settings."""
-
-    def __call__(self, *overrides: str) -> Outcome: ...
-
 
 @pytest.fixture(scope="module")
-def film(home: Path) -> Iterator[Film]:
-    """The command in `home`, with warnings as errors and without OpenGL."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MUJOCO_GL": "nonsense"}
-    command = [sys.executable, "-W", "error", "-c", COMMANDS]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=home, env=environment, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        requests, answers = process.stdin, process.stdout
-
-        def run(*overrides: str) -> Outcome:
-            print(json.dumps([*TINY, *overrides]), file=requests, flush=True)
-            return Outcome(*json.loads(answers.readline()))
-
-        yield run
+def film(home: Path) -> Iterator[Command]:
+    """The command in `home`, without OpenGL."""
+    with running("agents.film", home, *TINY, MUJOCO_GL="nonsense") as command:
+        yield command
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +108,7 @@ def check_episode(column: np.ndarray, episode: Episode) -> None:
     assert np.abs(shown - episode.frames[held]).mean((1, 2, 3)).max() < 4
 
 
-def test_the_planner_is_filmed_without_exploration(home: Path, film: Film) -> None:
+def test_the_planner_is_filmed_without_exploration(home: Path, film: Command) -> None:
     outcome = film("checkpoint=models/balancing", "seed=3", "run=alone")
     assert outcome == (0, "alone/film.mp4\n", "")
     env = make_env(ENV)
@@ -173,7 +132,7 @@ def test_the_planner_is_filmed_without_exploration(home: Path, film: Film) -> No
 
 
 @pytest.mark.parametrize("beside", ["runs/lighter", "runs/lighter/evaluation/000000.safetensors"])
-def test_another_episode_stands_to_the_left(film: Film, tmp_path: Path, beside: str) -> None:
+def test_another_episode_stands_to_the_left(film: Command, tmp_path: Path, beside: str) -> None:
     outcome = film("checkpoint=models/balancing", f"beside={beside}", f"run={tmp_path}")
     assert outcome.status == 0, outcome.stderr
     episode = load_episode(episode_path(tmp_path / "evaluation", 0))
@@ -201,7 +160,7 @@ def test_another_episode_stands_to_the_left(film: Film, tmp_path: Path, beside: 
     ],
 )
 def test_where_an_optional_planner_cannot_play_the_other_episode_is_filmed_alone(
-    film: Film, tmp_path: Path, overrides: str, says: str
+    film: Command, tmp_path: Path, overrides: str, says: str
 ) -> None:
     beside = ["beside=runs/lighter", "optional=true"]
     outcome = film(*overrides.split(), *beside, f"run={tmp_path}")
@@ -229,7 +188,7 @@ def test_where_an_optional_planner_cannot_play_the_other_episode_is_filmed_alone
         ("checkpoint=models/balancing seed=-1", "seed is -1: set a whole number >= 0"),
     ],
 )
-def test_a_mistake_is_one_line_and_leaves_no_run(film: Film, tmp_path: Path, overrides: str, says: str) -> None:
+def test_a_mistake_is_one_line_and_leaves_no_run(film: Command, tmp_path: Path, overrides: str, says: str) -> None:
     outcome = film(*overrides.split(), f"run={tmp_path / 'run'}")
     assert outcome.status == 2, outcome.stderr
     (line,) = outcome.stderr.splitlines()

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import Tensor
 
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.pictures.curve import curve_figure, learning_curve
-from worldmodel.pictures.dream import GAP, LABEL_HEIGHT, LABEL_WIDTH, dream, strip
 from worldmodel.pictures.errors import draw_errors, errors_figure
-from worldmodel.pictures.video import (
-    BACKGROUND,
-    CAPTION_HEIGHT,
-    CONTEXT,
-    IMAGINED,
-    SEPARATOR,
-    TIMELINE,
-    columns,
-    write_video,
-)
-from worldmodel.spec import EnvSpec
-from worldmodel.state import Skips, State
-from worldmodel.svg import Prediction
+from worldmodel.pictures.video import write_gif, write_video
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (128, 128, 128)
 
@@ -99,46 +83,25 @@ def test_a_video_with_impossible_settings_is_an_error(tmp_path: Path) -> None:
         write_video(tmp_path / "clip.mp4", quarters(2, 8, 8), fps=5, scale=0)
 
 
-def test_columns_show_what_happened_what_was_imagined_and_the_difference() -> None:
-    real = np.full((4, 8, 10, 3), 200, np.uint8)
-    imagined = real.copy()
-    imagined[2:, :4] = 240
-    imagined[2:, 4:] = 150
-    shown = columns(real, imagined, context=2, scale=5)
-    assert shown.shape == (4, CAPTION_HEIGHT + 40 + TIMELINE, 3 * 50 + 2 * SEPARATOR, 3) and shown.dtype == np.uint8
-    body = shown[:, CAPTION_HEIGHT : CAPTION_HEIGHT + 40]
-    starts = [i * (50 + SEPARATOR) for i in range(3)]
-    left, middle, right = (body[:, :, start : start + 50] for start in starts)
-    assert (left == 200).all()
-    assert (middle[:2] == 200).all() and (middle[2:, :20] == 240).all() and (middle[2:, 20:] == 150).all()
-    assert (right[:2] == 0).all() and (right[2:, :20] == 40).all() and (right[2:, 20:] == 50).all()
-    assert (body[:, :, 50 : 50 + SEPARATOR] == BACKGROUND).all()
+def test_a_gif_repeats_the_frames_that_were_written(tmp_path: Path) -> None:
+    frames = quarters(11, 16, 24)
+    write_gif(tmp_path / "clip.gif", frames, fps=12.5)
+    with Image.open(tmp_path / "clip.gif") as image:
+        assert (image.n_frames, image.size, image.info["loop"], image.info["duration"]) == (11, (24, 16), 0, 80)
+        shown = []
+        for i in range(11):
+            image.seek(i)
+            shown.append(np.asarray(image.convert("RGB")))
+    assert np.abs(np.stack(shown).astype(int) - frames).max() <= 12  # of one palette
 
 
-def test_columns_mark_where_the_context_ends() -> None:
-    frames = quarters(4, 32, 32)
-    shown = columns(frames, frames, context=3, scale=4)
-    middle = shown[:, :CAPTION_HEIGHT, 128 + SEPARATOR : 256 + SEPARATOR]
-
-    def has(pixels: np.ndarray, colour: tuple[int, int, int]) -> bool:
-        return bool((pixels == colour).all(-1).any())
-
-    assert [has(frame, CONTEXT) for frame in middle] == [True, True, True, False]
-    assert [has(frame, IMAGINED) for frame in middle] == [False, False, False, True]
-    timeline = shown[:, -1]
-    width, quarter = timeline.shape[1], timeline.shape[1] // 4
-    assert [(frame == CONTEXT).all(-1).sum() // (quarter - 1) for frame in timeline] == [1, 2, 3, 3]
-    assert (timeline[:, 3 * width // 4] == 255).all()
-    assert has(timeline[3], IMAGINED) and not has(timeline[2], IMAGINED)
-    assert (shown[:, :CAPTION_HEIGHT, :128].max((1, 2, 3)) > 200).all()  # the left caption is there throughout
-
-
-def test_columns_that_do_not_fit_are_errors() -> None:
-    frames = quarters(4, 8, 8)
-    with pytest.raises(DataError, match=r"imagined frames are uint8 \(3, 8, 8, 3\): give both as uint8 \(4, 8, 8, 3\)"):
-        columns(frames, frames[:3], context=1)
-    with pytest.raises(DataError, match="a context of 5 frames does not fit 4"):
-        columns(frames, frames, context=5)
+def test_a_gif_with_impossible_settings_is_an_error(tmp_path: Path) -> None:
+    for settings, complaint in (({"fps": 0}, "fps is 0"), ({"fps": 5, "colours": 1}, r"whole number in 2\.\.256")):
+        with pytest.raises(ConfigError, match=complaint):
+            write_gif(tmp_path / "clip.gif", quarters(2, 8, 8), **settings)
+    with pytest.raises(DataError, match="give uint8"):
+        write_gif(tmp_path / "clip.gif", quarters(2, 8, 8)[..., :1], fps=5)
+    assert not list(tmp_path.iterdir())
 
 
 EVALUATIONS = [
@@ -173,89 +136,6 @@ def test_a_learning_curve_draws_means_episodes_and_the_random_policy_in_order() 
 def test_a_curve_of_nothing_is_an_error(tmp_path: Path, evaluations: list) -> None:
     with pytest.raises(DataError):
         learning_curve(tmp_path / "curve.png", evaluations, random_return=0.0)
-
-
-class Counter:
-    """The feature is a grey level that each action adds to; decodes to a frame of it, its left half twice as bright."""
-
-    spec = EnvSpec("grey", "grey", "box", 1, (-1.0,), (1.0,), 1, 0, (6, 8))
-    noise_shape = (2,)
-    device = torch.device("cpu")
-
-    def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
-        b, k, c, h, w = frames.shape
-        assert (b, c, h, w) == (1, 3, 6, 8) and actions.shape == (1, k - 1, 1) and frames.dtype == torch.uint8
-        self.given = k
-        feature = frames[:, -1].float().mean((1, 2, 3))[:, None] / 255
-        return State(feature, Skips((), torch.arange(1)), (), (), ())
-
-    def observe(self, state: State, action: Tensor, frame: Tensor, *, noise: Tensor | None = None) -> State:
-        raise AssertionError("open loop: nothing is observed after the context")
-
-    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
-        drift = 0.0 if noise is None else noise.sum()
-        return Prediction(replace(state, feature=state.feature + action + drift), torch.zeros(1), torch.ones(1))
-
-    def decode(self, state: State) -> Tensor:
-        frame = state.feature[..., None, None].expand(1, 3, 6, 8).clone()
-        frame[..., :4] *= 2
-        return frame
-
-
-def test_a_dream_shows_the_context_then_what_the_true_actions_lead_to() -> None:
-    model = Counter()
-    frames = np.full((5, 6, 8, 3), 51, np.uint8)  # 0.2
-    frames[0] = 255
-    actions = np.array([[9.0], [0.2], [0.2], [0.2]], np.float32)
-    shown = dream(model, frames, actions, context=2)
-    assert shown.shape == frames.shape and shown.dtype == np.uint8 and model.given == 2
-    np.testing.assert_array_equal(shown[:2], frames[:2])
-    assert shown[2:, :, 4:].reshape(3, -1).T.tolist()[0] == [102, 153, 204]  # 0.4, 0.6, 0.8 of 255
-    assert shown[2:, :, :4].reshape(3, -1).T.tolist()[0] == [204, 255, 255]  # twice that, clipped
-
-
-def test_a_dream_takes_its_own_noise_at_every_step() -> None:
-    frames, actions = np.full((4, 6, 8, 3), 51, np.uint8), np.zeros((3, 1), np.float32)
-    shown = dream(Counter(), frames, actions, context=1, noise=torch.tensor([[0.1, 0.1], [0.0, 0.2], [0.0, 0.0]]))
-    assert shown[:, 0, -1, 0].tolist() == [51, 102, 153, 153]
-
-
-def test_a_dream_that_does_not_fit_is_an_error() -> None:
-    frames, actions = np.zeros((4, 6, 8, 3), np.uint8), np.zeros((3, 1), np.float32)
-    with pytest.raises(DataError, match=r"3 actions go with uint8 \(4, h, w, 3\)"):
-        dream(Counter(), frames[:3], actions, context=1)
-    with pytest.raises(DataError, match="a context of 4 frames leaves none of 4 to imagine"):
-        dream(Counter(), frames, actions, context=4)
-    with pytest.raises(DataError, match=r"3 imagined steps need \(3, 2\)"):
-        dream(Counter(), frames, actions, context=1, noise=torch.zeros(3, 1))
-
-
-def test_a_strip_shows_evenly_spaced_frames_and_where_the_context_ends(tmp_path: Path) -> None:
-    real = np.repeat(np.arange(21, dtype=np.uint8) * 10, 8 * 16 * 3).reshape(21, 8, 16, 3)
-    imagined = real.copy()
-    imagined[6:] += 7
-    strip(tmp_path / "strip.png", real, imagined, 6, columns=5, scale=3)
-    with Image.open(tmp_path / "strip.png") as image:
-        shown = np.asarray(image)
-    assert shown.shape == (LABEL_HEIGHT + 3 * (24 + GAP), LABEL_WIDTH + 5 * (48 + GAP), 3)
-    middles = LABEL_WIDTH + GAP + np.arange(5) * (48 + GAP) + 24
-    tops = LABEL_HEIGHT + np.arange(3) * (24 + GAP) + 12
-    cells = shown[tops[:, None], middles, 0].tolist()
-    assert cells == [[0, 50, 100, 150, 200], [0, 50, 107, 157, 207], [0, 0, 7, 7, 7]]  # frames 0, 5, 10, 15, 20
-    lines = (shown == CONTEXT).all((0, 2)).nonzero()[0]
-    assert lines.tolist() == list(range(middles[2] - 24 - GAP, middles[2] - 24))
-
-
-def test_a_short_strip_shows_every_frame(tmp_path: Path) -> None:
-    frames = quarters(3, 8, 8)
-    strip(tmp_path / "strip.png", frames, frames, 3)
-    with Image.open(tmp_path / "strip.png") as image:
-        assert image.size == (LABEL_WIDTH + 3 * (16 + GAP), LABEL_HEIGHT + 3 * (16 + GAP))
-
-
-def test_a_strip_of_one_column_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="columns is 1"):
-        strip(tmp_path / "strip.png", quarters(3, 8, 8), quarters(3, 8, 8), 2, columns=1)
 
 
 ERRORS = {

@@ -1,4 +1,4 @@
-"""Frames side by side, and frames to an mp4 file. All frames here are (t, h, w, 3) uint8."""
+"""Frames to mp4 and GIF files, and what stands around them. All frames here are (t, h, w, 3) uint8."""
 
 from __future__ import annotations
 
@@ -53,46 +53,31 @@ def write_video(path: Path, frames: np.ndarray, *, fps: float, scale: int = 1) -
     write_atomic(path, file.getvalue())
 
 
-def columns(
-    real: np.ndarray,
-    imagined: np.ndarray,
-    context: int,
-    *,
-    scale: int = 4,
-    labels: tuple[str, str, str] = ("what happened", "imagined open-loop", "difference"),
-) -> np.ndarray:
-    """Three captioned columns, what happened | imagined | absolute difference, for `write_video` at scale 1.
-
-    While the model is still given frames, the first `context`, the middle caption says so in amber; then it is blue.
-    The timeline below has the same colours and a white notch where the context ends.
+def write_gif(path: Path, frames: np.ndarray, *, fps: float, colours: int = 128) -> None:
+    """Writes a GIF that repeats for ever; the file appears whole or not at all.
 
     Args:
-        real, imagined: (t, h, w, 3) uint8.
-        context: number of frames given, in 1..t.
-        scale: whole factor of enlargement; captions are not enlarged, so below about 100 pixels of width they are cut.
-        labels: captions of the columns.
-
-    Returns:
-        (t, CAPTION_HEIGHT + h*scale + TIMELINE, 3*w*scale + 2*SEPARATOR, 3) uint8.
+        path: of the file; its folder must exist.
+        frames: (t, h, w, 3) uint8, t >= 1.
+        fps: frames per second, > 0; a GIF knows hundredths of a second only, and browsers slow down what is above 50.
+        colours: of one palette for all frames, in 2..256: fewer make a smaller file.
 
     Raises:
-        DataError: frames of another shape or type, or of two shapes; a context that leaves 1..t.
-        ConfigError: scale out of range.
+        DataError: frames of another shape or type, or none.
+        ConfigError: fps or colours out of range.
     """
-    check_pair(real, imagined, context)
-    panels = [enlarge(frames, scale) for frames in (real, imagined, difference(real, imagined))]
-    t, h, w, _ = panels[0].shape
-    width = 3 * w + 2 * SEPARATOR
-    canvas = np.empty((t, CAPTION_HEIGHT + h + TIMELINE, width, 3), np.uint8)
-    canvas[:] = BACKGROUND
-    for i, panel in enumerate(panels):
-        left = i * (w + SEPARATOR)
-        canvas[:, CAPTION_HEIGHT : CAPTION_HEIGHT + h, left : left + w] = panel
-        given, free = (("given context", CONTEXT), (labels[1], IMAGINED)) if i == 1 else ((labels[i], TEXT),) * 2
-        canvas[:context, :CAPTION_HEIGHT, left : left + w] = caption(*given, w, CAPTION_HEIGHT)
-        canvas[context:, :CAPTION_HEIGHT, left : left + w] = caption(*free, w, CAPTION_HEIGHT)
-    _draw_timeline(canvas[:, -TIMELINE + 2 :], context)
-    return canvas
+    if not 0 < fps <= 50:
+        raise ConfigError(f"fps is {fps}: set it above 0, to 50 at most")
+    if type(colours) is not int or not 2 <= colours <= 256:
+        raise ConfigError(f"colours is {colours!r}: set a whole number in 2..256")
+    frames = enlarge(frames, 1)
+    # A palette of each frame's own would flicker: one for a sample of all of them, stacked.
+    some = frames[np.unique(np.linspace(0, len(frames) - 1, 16).round().astype(int))]
+    palette = Image.fromarray(some.reshape(-1, *some.shape[2:])).quantize(colours)
+    first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    file = BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=round(100 / fps) * 10, loop=0)
+    write_atomic(path, file.getvalue())
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
@@ -103,20 +88,6 @@ def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
     return frames.repeat(scale, 1).repeat(scale, 2)
 
 
-def difference(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
-    """Absolute difference of each channel, uint8: black where the two agree."""
-    return np.abs(real.astype(np.int16) - imagined).astype(np.uint8)
-
-
-def check_pair(real: np.ndarray, imagined: np.ndarray, context: int) -> None:
-    """Raises DataError unless both are frames of one shape (t, h, w, 3) and `context` is in 1..t."""
-    for name, frames in (("real", real), ("imagined", imagined)):
-        if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape != real.shape:
-            raise DataError(f"{name} frames are {frames.dtype} {frames.shape}: give both as uint8 {real.shape}")
-    if not 1 <= context <= len(real):
-        raise DataError(f"a context of {context} frames does not fit {len(real)}: set it in 1..{len(real)}")
-
-
 def caption(text: str, colour: Colour, width: int, height: int) -> np.ndarray:
     """Centred text on the background, (height, width, 3) uint8; what does not fit is cut."""
     image = Image.new("RGB", (width, height), BACKGROUND)
@@ -125,7 +96,7 @@ def caption(text: str, colour: Colour, width: int, height: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def _draw_timeline(canvas: np.ndarray, context: int) -> None:
+def draw_timeline(canvas: np.ndarray, context: int) -> None:
     """On (t, height, width, 3): frames seen so far in full colour, those to come dimmed, a notch after the context."""
     t, _, width, _ = canvas.shape
     edges = np.arange(t + 1) * width // t

@@ -1,0 +1,58 @@
+"""Episodes that a checkpoint's model was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from worldmodel.errors import DataError
+from worldmodel.replay import split
+from worldmodel.run_folder import CONFIG
+
+
+def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
+    """Files of episodes to look at a model with.
+
+    Args:
+        checkpoint: its folder, as `worldmodel.checkpoint.resolve` gives it.
+        data: an episode's file, or a folder of them; None for those that the checkpoint's own run held out: its newest
+            evaluation, or what `worldmodel.train` left out.
+
+    Raises DataError when there are none, and for data that the run fitted the model to.
+    """
+    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
+    if data is not None:
+        fitted = [] if run is None else [(run / "episodes").resolve(), *_fitted_to(run)]
+        if data.resolve() in fitted or data.resolve().parent in fitted:
+            raise DataError(f"{data} is what the model of {checkpoint} was fitted to: give data= it never saw")
+        return [data] if data.is_file() else split(data, 0)[0]
+    if run is not None:
+        evaluated = sorted((run / "evaluation").glob("*.safetensors"))
+        if found := evaluated or _left_out(run):
+            return found
+    raise DataError(f"no held-out data is known for {checkpoint}: set data= to a folder of episodes it never saw")
+
+
+def _left_out(run: Path) -> list[Path]:
+    """By `worldmodel.train`."""
+    folders, share = _train_data(run)
+    return [path for folder in folders for path in split(folder, share)[1]]
+
+
+def _fitted_to(run: Path) -> list[Path]:
+    """Files that `worldmodel.train` fitted to."""
+    folders, share = _train_data(run)
+    return [path.resolve() for folder in folders if folder.is_dir() for path in split(folder, share)[0]]
+
+
+def _train_data(run: Path) -> tuple[Sequence[Path], float]:
+    """Its folders of data, and the share of each that it holds out; none where the run is of another command."""
+    if not (run / CONFIG).is_file():
+        return [], 0.0
+    config = OmegaConf.load(run / CONFIG)
+    if "held_out" not in config:
+        return [], 0.0
+    data = config.data
+    return [Path(folder) for folder in ([data] if isinstance(data, str) else data)], float(config.held_out)

@@ -1,0 +1,66 @@
+"""Shows what a model imagines, beside what happened: ``python -m worldmodel.visualize checkpoint=RUN``.
+
+Filters a few frames of an episode that the model was not fitted to, and imagines on under the actions that were taken:
+with the mean of each z, and in samples. Writes one sheet (PNG), a film (mp4) and the same as a GIF.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from worldmodel.checkpoint import resolve
+from worldmodel.command import command
+from worldmodel.episode import load_episode
+from worldmodel.errors import DataError, check_whole
+from worldmodel.hardware import prepare_threads
+from worldmodel.held_out import held_out_episodes
+from worldmodel.pictures.open_loop import imagine_open_loop
+from worldmodel.pictures.png import write_png
+from worldmodel.pictures.reel import open_loop_frames
+from worldmodel.pictures.sheet import open_loop_figure
+from worldmodel.pictures.video import write_gif, write_video
+from worldmodel.pretrained import check_fits, from_pretrained
+from worldmodel.run_folder import new_run
+from worldmodel.trainer import make_fabric
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="visualize")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    prepare_threads()
+    for name, least in (("episode", 0), ("columns", 2), ("scale", 1)):
+        check_whole(name, config[name], least)
+    folder = resolve(Path(config.checkpoint))
+    files = held_out_episodes(folder, Path(config.data) if config.data else None)
+    if config.episode >= len(files):
+        raise DataError(f"episode is {config.episode}, there are {len(files)}: set one of 0..{len(files) - 1}")
+    fabric = make_fabric(config.accelerator, 1, config.precision)
+    model = from_pretrained(folder, feedback=config.feedback, device=fabric.device)
+    episode = load_episode(files[config.episode])
+    check_fits(model.spec, episode.spec, config.checkpoint)
+    with fabric.autocast():
+        rollout = imagine_open_loop(
+            model,
+            episode,
+            context=config.context,
+            horizon=config.horizon,
+            samples=config.samples,
+            start=config.start,
+            seed=config.seed,
+        )
+    run = new_run(config)
+    print(f"{files[config.episode]}, played by {episode.actor}")
+    write_png(run / "open_loop.png", open_loop_figure(rollout, columns=config.columns, scale=config.scale))
+    frames = open_loop_frames(rollout, scale=config.scale)
+    write_video(run / "open_loop.mp4", frames, fps=config.fps)
+    write_gif(run / "open_loop.gif", frames, fps=config.fps)
+    for name in ("open_loop.png", "open_loop.mp4", "open_loop.gif"):
+        print(run / name)
+
+
+if __name__ == "__main__":
+    main()
