@@ -55,19 +55,26 @@ class Expectation:
     correlation: float | None
 
 
-def compare(expected: Sequence[Sequence[float]], episodes: Sequence[Episode], horizon: int) -> Expectation:
-    """What was expected at each decision of some episodes, beside the sum of the `horizon` rewards from there on.
+def realised_returns(episode: Episode, horizon: int) -> list[float | None]:
+    """Of each decision, the sum of the `horizon` rewards from there on; None where a truncation cut them off.
 
-    After a termination nothing is earned, and plans know it; what a truncation cut off is not known.
+    After a termination nothing is earned.
     """
+    earned = np.pad(episode.rewards, (0, horizon - 1 if episode.terminated else 0))
+    whole = len(earned) - horizon + 1
+    known = np.convolve(earned, np.ones(horizon), "valid").tolist() if whole > 0 else []
+    return [*known, *[None] * (len(episode) - len(known))]
+
+
+def compare(expected: Sequence[Sequence[float]], episodes: Sequence[Episode], horizon: int) -> Expectation:
+    """What was expected at each decision of some episodes, beside what was realised where that is known."""
     promised: list[float] = []
     came: list[float] = []
     for expectations, episode in zip(expected, episodes, strict=True):
-        earned = np.pad(episode.rewards, (0, horizon - 1 if episode.terminated else 0))
-        whole = len(earned) - horizon + 1
-        if whole > 0:
-            promised += expectations[:whole]
-            came += np.convolve(earned, np.ones(horizon), "valid").tolist()
+        for promise, value in zip(expectations, realised_returns(episode, horizon), strict=True):
+            if value is not None:
+                promised.append(promise)
+                came.append(value)
     if not promised:
         return Expectation(0, None, None, None)
     varies = min(np.std(promised), np.std(came)) > 1e-8

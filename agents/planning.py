@@ -12,6 +12,7 @@ from agents.actor import explored
 from agents.planners.planner import Plan, Planner
 from agents.search import Search
 from worldmodel.errors import ConfigError, WorldModelError
+from worldmodel.pixels import pixels
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
 
@@ -143,9 +144,9 @@ class PlanningAgent:
     @torch.inference_mode()
     def reset(self, frame: np.ndarray) -> None:
         """Begins an episode with its first frame, (H, W, 3) uint8; raises WorldModelError when it is anything else."""
-        pixels = self._pixels(frame)
-        actions = torch.zeros(1, 0, self._model.spec.action_size, device=pixels.device)
-        self._state = self._model.initial(pixels[:, None], actions, noise=None)
+        first = self._pixels(frame)
+        actions = torch.zeros(1, 0, self._model.spec.action_size, device=first.device)
+        self._state = self._model.initial(first[:, None], actions, noise=None)
         self._search.reset()
 
     @torch.inference_mode()
@@ -173,6 +174,19 @@ class PlanningAgent:
         if self.plan is None:
             raise WorldModelError("there is no plan to expect anything of: call act() first")
         return float(imagined_return(self._model, self._filtered(), self.plan.actions[None], means))
+
+    @torch.inference_mode()
+    def futures(self, plans: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """What plans (n, h, a) would lead to from here on, with the mean of each z.
+
+        Returns the frames (n, h, H, W, 3) uint8 that the model draws, and the return (n,) over the horizon.
+        """
+        state, drawn = self._filtered().repeat(len(plans)), []
+        for actions in plans.unbind(1):
+            state = self._model.imagine(state, actions).state
+            drawn.append(pixels(self._model.decode(state)))
+        returns = imagined_return(self._model, self._filtered(), plans, means)
+        return np.stack(drawn, 1), returns.float().cpu().numpy()
 
     @torch.inference_mode()
     def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.expectation import Expectation, Expecting, compare
+from agents.expectation import Expectation, Expecting, compare, realised_returns
 from agents.planners import Plan
 from agents.planning import PlanningAgent, imagined_return, means
 from worldmodel.build import build
@@ -112,3 +112,9 @@ def test_an_expecting_agent_acts_as_its_agent_and_notes_every_promise_of_the_epi
     assert noted[0] == pytest.approx(promised[0]) and noted[0] != noted[1] and abs(noted[0]) > 1e-4
     assert np.stack(taken)[:, 0].tolist() == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
     assert abs(float(agent.act(generator, 0.5)[0]) - 1 / 6) > 1e-3  # exploration is handed on
+
+
+def test_what_came_is_known_until_a_truncation_cuts_it_off() -> None:
+    assert realised_returns(episode([1, 2, 4, 8]), 2) == [3, 6, 12, None]
+    assert realised_returns(episode([1, 2, 4, 8], terminated=True), 3) == [7, 14, 12, 8]
+    assert realised_returns(episode([1, 2]), 3) == [None, None]
