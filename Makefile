@@ -17,7 +17,7 @@ CPU_INDEX   := https://download.pytorch.org/whl/cpu
 TEST        := $(PYTHON) -m pytest --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check demo doctor bench clean
+.PHONY: help setup test check demo doctor bench pictures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ doctor: setup  ## say what this machine gives, and whether the main job can run 
 
 bench: setup  ## measure speed and memory against baselines; ONLY=train,plan.default measures some rows anew
 	$(PYTHON) -m benchmarks.run $(if $(ONLY),--only "$(ONLY)")
+
+pictures: setup  ## make the README's pictures of a dream, a report and play anew; needs Chromium
+	$(PYTHON) docs/pictures.py
 
 clean:  ## remove .venv, caches and build products; keeps runs/
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

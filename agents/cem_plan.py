@@ -22,6 +22,7 @@ from agents.run import begin, open_records
 from agents.schedule import Progress
 from worldmodel.command import command
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.records import read_records
 from worldmodel.run_folder import run_config
 
@@ -73,7 +74,7 @@ def finish(learner: Learner, goal: str | None) -> None:
         draw_curve(learner.folder),
         *draw_dream(learner.folder, learner.model, learner.evaluated()[0], context=learner.schedule.context),
     ]
-    for path in [*pictures, metrics]:
+    for path in [*pictures, metrics, write_report(learner.folder)]:
         print(path)
 
 

@@ -22,6 +22,7 @@ from worldmodel.command import command
 from worldmodel.episode import episode_path
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
 
@@ -80,6 +81,7 @@ def main(config: DictConfig) -> None:
     print(returns_table({config.policy: returns}))
     print(folder)
     print(metrics)
+    print(write_report(run))
 
 
 if __name__ == "__main__":

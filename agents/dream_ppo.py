@@ -14,23 +14,17 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
-from torch import Tensor
 
+from agents.dream_actors import DreamActor
 from agents.forecast import noise
 from agents.sb3 import ImaginedVecEnv
 from envs.dream import Dream
-from envs.spec import action_vectors
 from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
-from envs.view import features, push_frames, stack_frames
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
-from worldmodel.hardware import without_autocast
-from worldmodel.pixels import pixels
 from worldmodel.replay import Replay
-from worldmodel.state import State
 from worldmodel.svg import SVG
 
 LOGGED = ("train/explained_variance", "train/approx_kl", "train/value_loss", "train/std")
@@ -192,7 +186,8 @@ class DreamPPO:
 
     def actor(self) -> DreamActor:
         """The policy as it is now and becomes, without exploration, for rows that are imagined."""
-        return DreamActor(self._ppo.policy, self._model, self.config)
+        frame_stack = self.config.frame_stack if self.config.observation == "frames" else 0
+        return DreamActor(self._ppo.policy, self._model, frame_stack=frame_stack)
 
     def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs; tensors, numbers and strings, so that reading it runs no code."""
@@ -212,35 +207,3 @@ class DreamPPO:
         returns = self._rewards.ret_rms
         returns.mean, returns.var = np.array(state["returns"]["mean"]), np.array(state["returns"]["var"])
         returns.count = state["returns"]["count"]
-
-
-class DreamActor:
-    """What a policy does in rows that a model imagines, without exploration: an `agents.trust.Policy`.
-
-    Args:
-        policy: that PPO trains.
-        model: whose features, or whose drawings, it sees.
-        config: says which.
-    """
-
-    def __init__(self, policy: BasePolicy, model: SVG, config: PPOConfig) -> None:
-        self._policy = policy
-        self._model = model
-        self._frame_stack = config.frame_stack if config.observation == "frames" else 0
-
-    def begin(self, frames: np.ndarray) -> None:
-        """Rows have seen frames (n, t, H, W, 3) uint8, the last of them now."""
-        if self._frame_stack:
-            self._seen = stack_frames(frames, self._frame_stack)
-
-    def act(self, state: State) -> Tensor:
-        """Actions (n, a) in [-1, 1], or one-hot, on the model's device."""
-        seen = self._seen if self._frame_stack else features(state).cpu().numpy()
-        with without_autocast(self._model.device):
-            actions, _ = self._policy.predict(seen, deterministic=True)
-        return torch.from_numpy(action_vectors(self._model.spec, actions, len(state))).to(self._model.device)
-
-    def advance(self, state: State) -> None:
-        """The rows went on to imagined states; a policy of frames looks at what the model draws of them."""
-        if self._frame_stack:
-            self._seen = push_frames(self._seen, pixels(self._model.decode(state)))

@@ -21,6 +21,7 @@ from worldmodel.command import command
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import CheckpointError, ConfigError, DataError, EnvError, check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.pictures.side_by_side import Column, side_by_side
 from worldmodel.pictures.video import write_video
 from worldmodel.records import Records, provenance
@@ -71,6 +72,7 @@ def main(config: DictConfig) -> None:
         records.close()
     write_video(run / "film.mp4", side_by_side(columns, scale=SCALE), fps=FPS)
     print(run / "film.mp4")
+    print(write_report(run))
 
 
 def played(path: Path) -> Episode:

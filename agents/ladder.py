@@ -32,6 +32,7 @@ from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.errors import draw_errors
+from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run, run_config
@@ -108,6 +109,7 @@ def main(config: DictConfig) -> None:
     records.close()
     for name in ("ladder.txt", "ladder.png", "metrics.jsonl"):
         print(run / name)
+    print(write_report(run))
 
 
 if __name__ == "__main__":

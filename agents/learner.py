@@ -17,12 +17,15 @@ from agents.run import Run
 from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
+from worldmodel.pictures.open_loop import imagine_open_loop
+from worldmodel.pictures.reel import open_loop_frames
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
 from worldmodel.trainer import mean_terms
 
 CONTEXTS = 16  # start contexts a checkpoint carries
+HORIZON, SAMPLES, FPS = 30, 4, 12  # of the dreams in TensorBoard
 
 
 class Learner:
@@ -88,7 +91,16 @@ class Learner:
         for index, episode in enumerate(episodes):
             save_episode(episode, episode_path(self.folder / "evaluation", index))
         self._record_returns("evaluation", episodes)
+        self._film(episodes[0])
         return episodes
+
+    def _film(self, episode: Episode) -> None:
+        """Shows in TensorBoard what the model as it is now imagines of an episode that it was not fitted to."""
+        context = min(self.schedule.context, len(episode))
+        horizon = min(HORIZON, len(episode) - context + 1)
+        with self.clock("evaluation_s"), self.trainer.fabric.autocast():
+            rollout = imagine_open_loop(self.model, episode, context=context, horizon=horizon, samples=SAMPLES)
+            self.records.film("dream", self.progress.env_frames, open_loop_frames(rollout, scale=2), fps=FPS)
 
     def evaluated(self) -> list[Episode]:
         """The episodes of the newest evaluation: nothing was ever fitted to them."""

@@ -27,6 +27,7 @@ from envs import make_env
 from worldmodel.command import command
 from worldmodel.errors import check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.records import Records, provenance, read_records
 from worldmodel.run_folder import new_run
 
@@ -53,7 +54,7 @@ def main(config: DictConfig) -> None:
     metrics = folder / "metrics.jsonl"
     chance, played = (read_records(metrics, kind)[-1]["returns"] for kind in ("random_policy", "evaluation"))
     print(returns_table({"random policy": chance, settings["algorithm"]: played}))
-    for path in (draw_curve(folder), folder / "policy.zip", metrics):
+    for path in (draw_curve(folder), folder / "policy.zip", metrics, write_report(folder)):
         print(path)
 
 

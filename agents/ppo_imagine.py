@@ -28,6 +28,7 @@ from worldmodel.command import command
 from worldmodel.episode import Episode
 from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.pictures.trust import draw_trust
 from worldmodel.records import read_records
 from worldmodel.replay import Replay
@@ -104,6 +105,7 @@ def finish(learner: Learner, ppo: DreamPPO, *, trust_horizon: int) -> None:
     videos = draw_dream(folder, learner.model, episodes[0], context=learner.schedule.context)
     for path in [draw_curve(folder), folder / "trust.png", *videos, folder / "policy.zip", metrics]:
         print(path)
+    print(write_report(folder))
 
 
 def make_learner(config: DictConfig) -> tuple[Learner, DreamPPO]:

@@ -28,6 +28,7 @@ from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import new_run
@@ -103,6 +104,7 @@ def main(config: DictConfig) -> None:
         records.close()
     print(reaching_table(goals, distances, config.tolerance))
     print(run / "metrics.jsonl")
+    print(write_report(run))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ import numpy as np
 from scipy.stats import t
 
 from agents.logs import LAST, PARTS, Log, read_log
-from agents.published import ENV_FRAMES, published_returns
 from worldmodel.command import command
 from worldmodel.errors import DataError
 from worldmodel.pictures.scores import Panel, Study, draw_scores
+from worldmodel.published import ENV_FRAMES, published_returns
 
 MARKS = {"25k": 25_000, "50k": 50_000, "100k": 100_000}  # environment frames
 FEWEST = 3  # seeds of which an interval is told: of two it would say nothing

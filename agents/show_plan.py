@@ -27,6 +27,7 @@ from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.pictures.report import write_report
 from worldmodel.pictures.search import Searched, search_frames
 from worldmodel.pictures.video import write_video
 from worldmodel.pretrained import check_fits, from_pretrained
@@ -73,7 +74,7 @@ def main(config: DictConfig) -> None:
     if found.expected is not None and found.realised is not None:
         over = f"over {tracing.horizon} decisions plans were expected to earn"
         print(f"{over} {found.expected:.2f}, and {found.realised:.2f} came")
-    for path in (run / "plan.png", run / "plan.mp4", run / "metrics.jsonl"):
+    for path in (run / "plan.png", run / "plan.mp4", run / "metrics.jsonl", write_report(run)):
         print(path)
 
 

@@ -83,11 +83,11 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_run_ends_with_a_table_and_pictures(home: Path, whole: Outcome) -> None:
-    table, paths = whole.stdout.splitlines()[-7:-4], whole.stdout.splitlines()[-4:]
+    table, paths = whole.stdout.splitlines()[-8:-5], whole.stdout.splitlines()[-5:]
     assert table[0].split() == ["mean", "std", "min", "max", "episodes"]
     assert table[1].startswith("random policy ") and table[1].endswith(" 2")
     assert table[2].startswith("planner ") and table[2].endswith(" 2")
-    names = ["learning_curve.png", "dream.mp4", "dream.png", "metrics.jsonl"]
+    names = ["learning_curve.png", "dream.mp4", "dream.png", "metrics.jsonl", "report.html"]
     assert paths == [f"whole/{name}" for name in names]
     assert whole.stdout.startswith("run folder: whole\nbudget hour: 3 episodes, 6 updates; about ")
     assert "Traceback" not in whole.stderr

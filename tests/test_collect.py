@@ -91,12 +91,12 @@ def test_a_run_fills_a_folder_and_says_what_it_earned(home: Path, whole: str) ->
     assert played[0].spec.task == "CartPole-v1" and played[0].spec.time_limit == 20
     for index, episode in enumerate(played):
         assert f"episode {index:>4}: return {episode.total:.1f} in {len(episode)} decisions\n" in whole
-    head, table, *paths = whole.splitlines()[-4:]
+    head, table, *paths = whole.splitlines()[-5:]
     assert head.split() == ["mean", "std", "min", "max", "episodes"]
     returns = np.array([episode.total for episode in played])
     expected = [f"{x:.1f}" for x in (returns.mean(), returns.std(), returns.min(), returns.max())]
     assert table.split() == ["simulator", *expected, "4"]
-    assert paths == ["whole/episodes", "whole/metrics.jsonl"] and "run folder: whole\n" in whole
+    assert paths == ["whole/episodes", "whole/metrics.jsonl", "whole/report.html"] and "run folder: whole\n" in whole
 
 
 def test_the_records_say_what_happened(home: Path, whole: str) -> None:

@@ -165,9 +165,9 @@ def test_where_an_optional_planner_cannot_play_the_other_episode_is_filmed_alone
     beside = ["beside=runs/lighter", "optional=true"]
     outcome = film(*overrides.split(), *beside, f"run={tmp_path}")
     assert outcome.status == 0, outcome.stderr
-    sentence, path = outcome.stdout.splitlines()
+    sentence, path, report = outcome.stdout.splitlines()
     assert says in sentence and ("MuJoCo cannot draw with MUJOCO_GL=nonsense" in sentence) == ("env=" in overrides)
-    assert path == str(tmp_path / "film.mp4")
+    assert [path, report] == [str(tmp_path / name) for name in ("film.mp4", "report.html")]
     shown = decoded(tmp_path / "film.mp4")
     assert shown.shape == (LENGTH + 1, TOP + SIDE, SIDE, 3)
     check_episode(shown, lighter())

@@ -87,9 +87,9 @@ def test_a_ladder_that_is_stopped_goes_on_and_ends_with_its_page(home: Path) -> 
     outcome = python(home, "agents.ladder", "run=ladder", "resume=true")
     assert outcome.returncode == 0, outcome.stderr
     folder = home / "ladder"
-    paths = [f"ladder/{name}" for name in ("ladder.txt", "ladder.png", "metrics.jsonl")]
+    paths = [f"ladder/{name}" for name in ("ladder.txt", "ladder.png", "metrics.jsonl", "report.html")]
     page = (folder / "ladder.txt").read_text()
-    assert outcome.stdout.splitlines()[-3:] == paths and outcome.stdout.endswith(page + "\n".join(paths) + "\n")
+    assert outcome.stdout.splitlines()[-4:] == paths and outcome.stdout.endswith(page + "\n".join(paths) + "\n")
     title, *sources = page.split("\n\n")[0].splitlines()
     assert title.startswith("cartpole_gym/CartPole-v1, seed 0; CategoricalCEM(horizon=3, candidates=8,")
     assert sources == [

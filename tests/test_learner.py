@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from agents.learner import Learner
@@ -272,3 +275,16 @@ def test_a_saved_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     for kind in ("episode", "fit"):
         records = [read_records(tmp_path / name / "metrics.jsonl", kind) for name in ("whole", "cut")]
         assert [{**r, "seconds": 0} for r in records[0]] == [{**r, "seconds": 0} for r in records[1]]
+
+
+def test_an_evaluation_leaves_a_film_of_the_dream_in_tensorboard(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    list(play(learner, 2))
+    learner.evaluate()
+    learner.records.close()
+    board = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0})
+    board.Reload()
+    (event,) = board.Images("dream")
+    assert event.step == learner.progress.env_frames
+    with Image.open(BytesIO(event.encoded_image_string)) as image:
+        assert image.n_frames == len(learner.evaluated()[0]) + 1

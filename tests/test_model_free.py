@@ -55,10 +55,10 @@ def test_a_run_leaves_the_log_of_its_way_and_the_policy(tmp_path: Path, algorith
     outcome = model_free(tmp_path, *PENDULUM, *TINY, f"algorithm={algorithm}", "run=run")
     assert outcome.returncode == 0, outcome.stderr
     folder = tmp_path / "run"
-    assert outcome.stdout.splitlines()[-3:] == [
-        f"run/{x}" for x in ("learning_curve.png", "policy.zip", "metrics.jsonl")
+    assert outcome.stdout.splitlines()[-4:] == [
+        f"run/{x}" for x in ("learning_curve.png", "policy.zip", "metrics.jsonl", "report.html")
     ]
-    assert outcome.stdout.splitlines()[-4].split()[0] == algorithm
+    assert outcome.stdout.splitlines()[-5].split()[0] == algorithm
     metrics = folder / "metrics.jsonl"
     (header,), (chance,) = read_records(metrics, "header"), read_records(metrics, "random_policy")
     assert header["config"]["algorithm"] == algorithm and chance["env_frames"] == 0

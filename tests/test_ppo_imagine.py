@@ -40,9 +40,9 @@ def whole(home: Path) -> Outcome:
 
 
 def test_a_run_ends_with_a_table_pictures_and_the_policy(home: Path, whole: Outcome) -> None:
-    names = ["learning_curve.png", "trust.png", "dream.mp4", "dream.png", "policy.zip", "metrics.jsonl"]
-    assert whole.stdout.splitlines()[-6:] == [f"whole/{name}" for name in names]
-    table = whole.stdout.splitlines()[-9:-6]
+    names = ["learning_curve.png", "trust.png", "dream.mp4", "dream.png", "policy.zip", "metrics.jsonl", "report.html"]
+    assert whole.stdout.splitlines()[-7:] == [f"whole/{name}" for name in names]
+    table = whole.stdout.splitlines()[-10:-7]
     assert table[1].startswith("random policy ") and table[2].startswith("policy ")
     with Image.open(home / "whole" / "trust.png") as image:
         image.load()

@@ -6,7 +6,7 @@ import re
 
 from hydra import compose, initialize_config_module
 
-from agents.published import METHODS, published_returns
+from worldmodel.published import METHODS, published_returns
 
 
 def test_every_method_names_its_paper_once() -> None:

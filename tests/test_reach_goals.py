@@ -113,12 +113,12 @@ def test_every_policy_pursues_the_same_goals(home: Path, found: list[Any]) -> No
         assert record["reached"] == sum(away <= 0.0001 for away in record["final"])
         assert all(near <= away for near, away in zip(record["nearest"], record["final"], strict=True))
     assert len({tuple(record["final"]) for record in records}) == len(records)  # nobody's path is another's
-    *table, path = outcome.stdout.splitlines()[-8:]
+    *table, path, report = outcome.stdout.splitlines()[-9:]
     assert table[0].split()[0] == "reached" and [line[:20].rstrip() for line in table[2:]] == [
         *policies[:4],
         policies[4][:20],
     ]
-    assert path == "whole/metrics.jsonl" and "Traceback" not in outcome.stderr
+    assert [path, report] == ["whole/metrics.jsonl", "whole/report.html"] and "Traceback" not in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,14 @@ CONFIGS = {
     "agents.minari_export": "minari_export",
     "agents.minari_import": "minari_import",
     "agents.model_free": "model_free",
+    "agents.play": "play",
     "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
+    "agents.show_plan": "show_plan",
+    "worldmodel.report": "report",
     "worldmodel.summary": "summary",
     "worldmodel.train": "train_model",
+    "worldmodel.visualize": "visualize",
 }
 COMMANDS = sorted({line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("    python -m ")})
 
@@ -93,5 +97,6 @@ def test_every_file_it_links_to_exists() -> None:
 
 def test_the_system_packages_it_names_are_those_that_ci_installs() -> None:
     installed = re.search(r"^packages=\((.*)\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
-    assert installed and set(installed[1].split()) == {"make", "git", "g++", "libegl1", "libgl1"}
+    assert installed and set(installed[1].split()) == {"make", "git", "g++", "libegl1", "libgl1", "chromium"}
+    assert "`apt-get install chromium`" in README
     assert "`apt-get install libegl1 libgl1`" in README and "`make git g++`" in README

@@ -6,9 +6,12 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from worldmodel import records as module
@@ -35,6 +38,22 @@ def test_a_record_is_a_line_and_its_plain_numbers_are_drawn(tmp_path: Path) -> N
         '{"kind": "fit", "loss": 0.25}\n'
     )
     assert drawn == {"fit/updates": [(24, 2.0)], "fit/loss": [(24, 0.5), (48, 0.25)]}
+
+
+def test_a_film_is_a_moving_picture_in_tensorboard(tmp_path: Path) -> None:
+    frames = np.zeros((5, 6, 8, 3), np.uint8)
+    frames[:] = (50 * np.arange(5))[:, None, None, None]
+    records = Records(tmp_path)
+    records.film("dream", 24, frames, fps=10)
+    board = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0})
+    board.Reload()
+    records.close()
+    (event,) = board.Images("dream")
+    assert (event.step, event.width, event.height) == (24, 8, 6)
+    with Image.open(BytesIO(event.encoded_image_string)) as image:
+        assert image.format == "GIF" and image.n_frames == 5
+        image.seek(3)
+        assert np.abs(np.asarray(image.convert("RGB")).astype(int) - 150).max() <= 2
 
 
 def test_records_of_a_kind_come_in_the_order_written(tmp_path: Path) -> None:

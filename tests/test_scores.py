@@ -11,9 +11,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from agents.published import METHODS, published_returns
 from worldmodel.errors import DataError
 from worldmodel.pictures.scores import LINE, Panel, Study, draw_scores, mean_and_range, scores_figure, spread
+from worldmodel.published import METHODS, published_returns
 
 SEEDS = [{20: 100.0, 40: 200.0}, {20: 300.0, 40: 500.0}]
 REPORTED = {"high": 900.0, "low": 10.0, "near": 890.0}

@@ -122,7 +122,7 @@ def test_it_films_an_episode_and_says_what_plans_were_worth(show_plan: Command, 
     outcome = show_plan("decision=1", "elites=2", "columns=2", "run=shown")
     assert outcome.status == 0, outcome.stderr
     told, worth, *files = outcome.stdout.splitlines()
-    assert files == ["shown/plan.png", "shown/plan.mp4", "shown/metrics.jsonl"]
+    assert files == ["shown/plan.png", "shown/plan.mp4", "shown/metrics.jsonl", "shown/report.html"]
     with av.open(home / "shown" / "plan.mp4") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     (record,) = read_records(home / "shown" / "metrics.jsonl", "plans")

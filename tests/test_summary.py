@@ -14,7 +14,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from worldmodel.config import ModelConfig
-from worldmodel.summary import summarise, table
+from worldmodel.size import summarise
+from worldmodel.summary import table
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,7 +14,7 @@ from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
 from worldmodel.state import Skips, State
 from worldmodel.svg import Prediction
-from worldmodel.validation import open_loop_errors
+from worldmodel.validation import copy_last_errors, open_loop_errors
 
 
 def batch(b: int = 40, t: int = 6) -> Batch:
@@ -129,7 +129,25 @@ def test_rewards_that_never_change_are_no_division_by_zero() -> None:
     assert open_loop_errors(Grey(embedding_off=2.0), still, 1)["embedding"] == [4.0] * 5
 
 
+@pytest.mark.parametrize("context", [1, 3])
+def test_copying_the_last_frame_errs_by_all_that_moved_since(context: int) -> None:
+    data = batch()
+    levels, rewards = data.frames[:, :, 0, 0, 0].float(), data.rewards
+    found = copy_last_errors(Grey(), data, context)
+    spread = levels[:, 1:].double().var(correction=0)
+    last = rewards[:, context - 2] if context > 1 else rewards.mean()
+    for step, i in enumerate(range(context, 6)):
+        moved = (levels[:, i] - levels[:, context - 1]).square().mean()
+        assert found["frame"][step] == pytest.approx(float(moved / 255**2 / 0.1**2), rel=1e-4)
+        assert found["embedding"][step] == pytest.approx(float(moved / spread), rel=1e-4)
+        off = (rewards[:, i - 1] - last).square().mean() / rewards.var(correction=0)
+        assert found["reward"][step] == pytest.approx(float(off), rel=1e-4)
+    assert len(found["frame"]) == 6 - context
+
+
 @pytest.mark.parametrize("context", [0, 6, 7])
 def test_a_context_that_leaves_nothing_to_imagine_is_an_error(context: int) -> None:
     with pytest.raises(DataError, match=rf"a context of {context} leaves nothing to imagine in windows of 6 frames"):
         open_loop_errors(Grey(), batch(), context)
+    with pytest.raises(DataError, match="leaves nothing to imagine"):
+        copy_last_errors(Grey(), batch(), context)

@@ -12,10 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from worldmodel.errors import DataError
+from worldmodel.pictures.video import gif
 
 
 class Records:
@@ -54,6 +57,17 @@ class Records:
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.flush()
+
+    def film(self, name: str, step: int, frames: np.ndarray, *, fps: float) -> None:
+        """Frames (t, h, w, 3) uint8 to look at in TensorBoard, moving, among its images at `step`.
+
+        As a GIF: torch's own `add_video` does not go with MoviePy 2.
+        """
+        _, height, width, _ = frames.shape
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif(frames, fps=fps))
+        summary = Summary(value=[Summary.Value(tag=name, image=picture)])
+        self._board._get_file_writer().add_summary(summary, step)
         self._board.flush()
 
     def close(self) -> None:

@@ -27,26 +27,60 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
 
     Raises DataError when the context leaves nothing to imagine.
     """
-    t = batch.frames.shape[1]
-    if not 1 <= context < t:
-        raise DataError(f"a context of {context} leaves nothing to imagine in windows of {t} frames")
-    mask = batch.mask.bool()
-    embeddings = model.encode(batch.frames.flatten(0, 1))[0].unflatten(0, batch.frames.shape[:2])
-    # Of each number about its own mean, then one for all of them, as for frames.
-    spread = _unless_constant(embeddings[:, 1:][mask].double().var(0, correction=0).mean())
-    variance = _unless_constant(batch.rewards[mask].double().var(correction=0))
+    scale = _Scale(model, batch, context)
     state = model.initial(batch.frames[:, :context], batch.actions[:, : context - 1])
     errors: dict[str, list[float | None]] = {"reward": [], "frame": [], "embedding": []}
-    for i in range(context - 1, t - 1):
+    for i in range(context - 1, batch.frames.shape[1] - 1):
         prediction = model.imagine(state, batch.actions[:, i])
         state = prediction.state
-        seen = batch.frames[:, i + 1].float() / 255
-        drawn = (model.decode(state) - seen) / model.statistics.frame_std
-        embedded = model.embedding(state) - embeddings[:, i + 1]
-        errors["reward"].append(_mean((prediction.reward - batch.rewards[:, i]).square() / variance, mask[:, i]))
-        errors["frame"].append(_mean(drawn.square().flatten(1).mean(1), mask[:, i]))
-        errors["embedding"].append(_mean(embedded.square().flatten(1).mean(1) / spread, mask[:, i]))
+        found = scale.errors(i, prediction.reward, model.decode(state), model.embedding(state))
+        for name, value in found.items():
+            errors[name].append(value)
     return errors
+
+
+@torch.inference_mode()
+def copy_last_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[float | None]]:
+    """The same of no model at all: that everything stays as in the last given frame, the last known reward too.
+
+    With a context of one frame no reward is known; the batch's mean stands in for it.
+    """
+    scale = _Scale(model, batch, context)
+    frame = batch.frames[:, context - 1].float() / 255
+    reward = batch.rewards[:, context - 2] if context > 1 else batch.rewards[batch.mask.bool()].mean()
+    errors: dict[str, list[float | None]] = {"reward": [], "frame": [], "embedding": []}
+    for i in range(context - 1, batch.frames.shape[1] - 1):
+        for name, value in scale.errors(i, reward, frame, scale.embeddings[:, context - 1]).items():
+            errors[name].append(value)
+    return errors
+
+
+class _Scale:
+    """What errors of a batch are measured by, and the embeddings of its frames (b, t, ...)."""
+
+    def __init__(self, model: SVG, batch: Batch, context: int) -> None:
+        t = batch.frames.shape[1]
+        if not 1 <= context < t:
+            raise DataError(f"a context of {context} leaves nothing to imagine in windows of {t} frames")
+        self._model = model
+        self._batch = batch
+        self._mask = batch.mask.bool()
+        self.embeddings = model.encode(batch.frames.flatten(0, 1))[0].unflatten(0, batch.frames.shape[:2])
+        # Of each number about its own mean, then one for all of them, as for frames.
+        self._spread = _unless_constant(self.embeddings[:, 1:][self._mask].double().var(0, correction=0).mean())
+        self._variance = _unless_constant(batch.rewards[self._mask].double().var(correction=0))
+
+    def errors(self, i: int, reward: Tensor, frame: Tensor, embedding: Tensor) -> dict[str, float | None]:
+        """Of what is said to come of actions[i]: reward (b,), frame (b, c, h, w) in [0, 1] and its embedding."""
+        batch, mask = self._batch, self._mask[:, i]
+        seen = batch.frames[:, i + 1].float() / 255
+        drawn = (frame - seen) / self._model.statistics.frame_std
+        embedded = embedding - self.embeddings[:, i + 1]
+        return {
+            "reward": _mean((reward - batch.rewards[:, i]).square() / self._variance, mask),
+            "frame": _mean(drawn.square().flatten(1).mean(1), mask),
+            "embedding": _mean(embedded.square().flatten(1).mean(1) / self._spread, mask),
+        }
 
 
 def _unless_constant(variance: Tensor) -> float:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
 from worldmodel.pictures.png import write_png
+from worldmodel.pictures.scores import list_reported
 
 
 def learning_curve(path: Path, evaluations: Sequence[Mapping[str, Any]], random_return: float) -> None:
@@ -17,13 +18,20 @@ def learning_curve(path: Path, evaluations: Sequence[Mapping[str, Any]], random_
     write_png(path, curve_figure(evaluations, random_return))
 
 
-def curve_figure(evaluations: Sequence[Mapping[str, Any]], random_return: float) -> Figure:
+def curve_figure(
+    evaluations: Sequence[Mapping[str, Any]],
+    random_return: float,
+    *,
+    reported: Mapping[str, float] | None = None,
+    at: int = 0,
+) -> Figure:
     """The mean return, every episode's return, and the random policy's, against environment frames.
 
     Args:
         evaluations: records, in any order, with `env_frames`, simulator steps seen in training until then, and
             `returns`, one for each evaluation episode; other keys are ignored.
         random_return: mean return of uniformly random actions.
+        reported: by method, what others report after `at` frames, out of 1000; listed beside the curve.
 
     Raises:
         DataError: no records, or one without `env_frames` or returns.
@@ -49,4 +57,8 @@ def curve_figure(evaluations: Sequence[Mapping[str, Any]], random_return: float)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.legend(frameon=False)
+    if reported:
+        axes.set_xlim(0, max(at, *env_frames))
+        axes.set_ylim(0, 1000)
+        list_reported(axes, reported, at)
     return figure

@@ -128,7 +128,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     axes.set_xlim(0, max(end, panel.at) if panel.reported else end)
     if panel.reported:
         axes.set_ylim(0, 1000)
-        _list(axes, panel)
+        list_reported(axes, panel.reported, panel.at)
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x else "0")
     only = f", {_seeds(panel.studies[0])}" if len(panel.studies) == 1 else ""
     axes.set_title(panel.title + only, fontsize=9, loc="left")
@@ -141,13 +141,16 @@ def _draw(axes: Axes, panel: Panel) -> None:
         axes.legend(frameon=False, fontsize=7, loc="best")
 
 
-def _list(axes: Axes, panel: Panel) -> None:
-    """Marks in the panel, and their names beside it, each joined to its own height on the panel's edge."""
+def list_reported(axes: Axes, reported: Mapping[str, float], at: int) -> None:
+    """Marks what methods are reported to earn after `at` frames, and names them beside the panel.
+
+    Each name is joined to its own height on the panel's edge; the panel's limits must be set.
+    """
     low, high = axes.get_ylim()
-    ranked = sorted(panel.reported.items(), key=lambda item: item[1])
+    ranked = sorted(reported.items(), key=lambda item: item[1])
     heights = [(value - low) / (high - low) for _, value in ranked]
-    axes.plot([panel.at] * len(ranked), [value for _, value in ranked], clip_on=False, zorder=3, **MARK)
-    axes.hlines([value for _, value in ranked], panel.at, axes.get_xlim()[1], color=REPORTED, alpha=0.35, linewidth=0.6)
+    axes.plot([at] * len(ranked), [value for _, value in ranked], clip_on=False, zorder=3, **MARK)
+    axes.hlines([value for _, value in ranked], at, axes.get_xlim()[1], color=REPORTED, alpha=0.35, linewidth=0.6)
     for (name, value), height, place in zip(ranked, heights, spread(heights, LINE), strict=True):
         axes.plot(
             [1.0, 1.02, 1.07, 1.09],
@@ -157,7 +160,7 @@ def _list(axes: Axes, panel: Panel) -> None:
             linewidth=0.6,
             clip_on=False,
         )
-        axes.text(1.10, place, f"{name} {value:.0f}", transform=axes.transAxes, fontsize=7, va="center", color="0.15")
+        axes.text(1.10, place, f"{name} {value:.0f}", transform=axes.transAxes, fontsize=7, va="center")
 
 
 def _legend(panels: Sequence[Panel]) -> list[Line2D | Patch]:

@@ -54,10 +54,14 @@ def write_video(path: Path, frames: np.ndarray, *, fps: float, scale: int = 1) -
 
 
 def write_gif(path: Path, frames: np.ndarray, *, fps: float, colours: int = 128) -> None:
-    """Writes a GIF that repeats for ever; the file appears whole or not at all.
+    """Writes `gif` to a file, which appears whole or not at all; its folder must exist. Raises what that raises."""
+    write_atomic(path, gif(frames, fps=fps, colours=colours))
+
+
+def gif(frames: np.ndarray, *, fps: float, colours: int = 128) -> bytes:
+    """A GIF that repeats for ever.
 
     Args:
-        path: of the file; its folder must exist.
         frames: (t, h, w, 3) uint8, t >= 1.
         fps: frames per second, > 0; a GIF knows hundredths of a second only, and browsers slow down what is above 50.
         colours: of one palette for all frames, in 2..256: fewer make a smaller file.
@@ -77,7 +81,7 @@ def write_gif(path: Path, frames: np.ndarray, *, fps: float, colours: int = 128)
     first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     file = BytesIO()
     first.save(file, "GIF", save_all=True, append_images=others, duration=round(100 / fps) * 10, loop=0)
-    write_atomic(path, file.getvalue())
+    return file.getvalue()
 
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:

@@ -1,0 +1,282 @@
+"""The web page of `agents.play`: one game, and all who look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from aiohttp import WSCloseCode, WSMsgType, web
+from PIL import Image
+
+from agents.game import Game, Keyboard, View
+from worldmodel.errors import EnvError, WorldModelError
+from worldmodel.pictures.side_by_side import Column, side_by_side
+from worldmodel.pictures.video import write_video
+
+SPEEDS = (1, 30)  # decisions a second
+SCALE = 4  # of recordings
+LONGEST = 20_000  # frames of a recording: beyond, its oldest go
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+
+
+class PlayServer:
+    """Steps a game at its own pace, shows every moment to all viewers, and takes what any of them presses.
+
+    Args:
+        game: to play.
+        thread: of one worker, in which the game was made and everything in it happens: OpenGL belongs to a thread.
+        folder: where recordings go; it must exist.
+        token: that a page's address must hold; None lets anybody in who reaches the port.
+        speed: decisions a second at first.
+    """
+
+    def __init__(self, game: Game, thread: Executor, folder: Path, *, token: str | None, speed: int) -> None:
+        self._game = game
+        self._thread = thread
+        self._folder = folder
+        self._token = token
+        self._keyboard = Keyboard(game.spec)
+        self._viewers: set[web.WebSocketResponse] = set()
+        self._paused = True
+        self._speed = speed
+        self._told = ""
+        self._recorded: list[View] | None = None
+        self._recordings = 0
+        self._rate = 0.0
+        self._busy = asyncio.Lock()  # the game is changed by one at a time
+        self._moving = asyncio.Event()
+
+    def app(self) -> web.Application:
+        """To be served, by aiohttp; the game goes on as long as it is."""
+        app = web.Application()
+        app.add_routes([web.get("/", self._page), web.get("/socket", self._socket)])
+        app.cleanup_ctx.append(self._lifetime)
+        return app
+
+    async def _lifetime(self, app: web.Application) -> Any:
+        pacing = asyncio.create_task(self._pace())
+        yield
+        pacing.cancel()
+        await asyncio.gather(pacing, return_exceptions=True)
+        for viewer in list(self._viewers):
+            await viewer.close(code=WSCloseCode.GOING_AWAY, message=b"the game has ended")
+        if self._recorded:
+            self._save()
+
+    async def _page(self, request: web.Request) -> web.Response:
+        self._check(request)
+        text = (files("agents") / "play.html").read_text()
+        headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+        return web.Response(text=text, content_type="text/html", headers=headers)
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        self._check(request)
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc != request.host:
+            raise web.HTTPForbidden(text=f"a page of {origin} may not play here: open the address that was printed")
+        socket = web.WebSocketResponse(heartbeat=20, max_msg_size=4096)
+        await socket.prepare(request)
+        self._viewers.add(socket)
+        try:
+            await socket.send_json(self._greeting())
+            await self._show()
+            async for message in socket:
+                if message.type == WSMsgType.TEXT:
+                    await self._take(socket, message.data)
+        finally:
+            self._viewers.discard(socket)
+            if not self._viewers:
+                self._keyboard.hold(frozenset())  # nobody holds anything
+            await self._show()
+        return socket
+
+    def _check(self, request: web.Request) -> None:
+        """Raises 403 without the token."""
+        given = request.query.get("token", "")
+        if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
+            raise web.HTTPForbidden(text="the token is missing or wrong: open the address that was printed")
+
+    async def _take(self, socket: web.WebSocketResponse, text: str) -> None:
+        """What a viewer asks for; one that cannot be is answered with why."""
+        try:
+            asked = json.loads(text)
+            kind = asked["kind"]
+            if kind not in (actions := self._actions()):
+                raise ValueError(f"{kind!r} is none of {', '.join(actions)}")
+            await actions[kind](asked.get("value"))
+        except WorldModelError as error:
+            self._told, self._paused = str(error), True
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            await socket.send_json({"kind": "refused", "why": str(error)})
+            return
+        await self._show()
+
+    def _actions(self) -> dict[str, Callable[[Any], Any]]:
+        return {
+            "keys": self._hold,
+            "pause": self._pause,
+            "step": self._step,
+            "reset": lambda _: self._change(self._game.reset),
+            "resync": lambda _: self._change(self._game.resync),
+            "drive": lambda driver: self._change(lambda: self._game.drive(driver)),
+            "speed": self._set_speed,
+            "record": self._record,
+        }
+
+    async def _hold(self, keys: Any) -> None:
+        if not (isinstance(keys, list) and len(keys) <= 20 and all(isinstance(key, str) for key in keys)):
+            raise ValueError(f"keys are {keys!r}: give a list of at most 20 names")
+        self._keyboard.hold(frozenset(keys))
+
+    async def _pause(self, on: Any) -> None:
+        self._paused = bool(on)
+        if not self._paused:
+            self._moving.set()
+
+    async def _set_speed(self, speed: Any) -> None:
+        low, high = SPEEDS
+        if not (type(speed) is int and low <= speed <= high):
+            raise ValueError(f"speed is {speed!r}: give a whole number in {low}..{high}")
+        self._speed = speed
+
+    async def _record(self, on: Any) -> None:
+        if on and self._recorded is None:
+            self._recorded = [self._game.view]
+        elif not on and self._recorded:
+            self._told = f"recorded {self._save()}"
+
+    async def _step(self, _: Any = None) -> None:
+        await self._change(lambda: self._game.step(self._keyboard.action()))
+        if self._game.view.over:
+            self._paused = True
+
+    async def _change(self, change: Callable[[], Any]) -> None:
+        """Changes the game in another thread, so that sockets stay alive."""
+        async with self._busy:
+            self._told = ""
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, change)
+            except WorldModelError:
+                raise
+            except Exception as error:  # of whatever an environment raises: the page goes on, and says it
+                raise EnvError(f"the environment failed ({error!r}): reset it, or start again") from error
+            if self._recorded is not None:
+                self._recorded = [*self._recorded, self._game.view][-LONGEST:]
+
+    async def _pace(self) -> None:
+        """Steps the game until it is paused, and goes on when it no longer is."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            if self._paused or not self._viewers:
+                self._moving.clear()
+                self._rate = 0.0
+                await self._moving.wait()
+                due = loop.time()
+            start = time.perf_counter()
+            try:
+                await self._step()
+            except WorldModelError as error:
+                self._told, self._paused = str(error), True
+            await self._show()
+            due = max(due + 1 / self._speed, loop.time())  # what was late is not caught up with
+            await asyncio.sleep(due - loop.time())
+            self._rate = 0.8 * self._rate + 0.2 / (time.perf_counter() - start)
+
+    async def _show(self) -> None:
+        """The moment, to all viewers; one whose line is broken is let go."""
+        moment = json.dumps(self._moment())
+        gone = []
+        for viewer in list(self._viewers):
+            try:
+                await viewer.send_str(moment)
+            except (ConnectionError, RuntimeError):
+                gone.append(viewer)
+        self._viewers.difference_update(gone)
+        if self._viewers and not self._paused:
+            self._moving.set()
+
+    def _greeting(self) -> dict[str, Any]:
+        """What does not change."""
+        spec = self._game.spec
+        return {
+            "kind": "hello",
+            "task": f"{spec.env}, {spec.task}",
+            "keys": self._keyboard.legend(),
+            "drivers": self._game.drivers,
+            "speeds": SPEEDS,
+            "reality": self._game.view.real is not None,
+        }
+
+    def _moment(self) -> dict[str, Any]:
+        view = self._game.view
+        pictures = {"dream": view.dream}
+        if view.real is not None:
+            pictures |= {"real": view.real, "difference": difference(view)}
+        return {
+            "kind": "moment",
+            "pictures": {name: png(frame) for name, frame in pictures.items()},
+            "step": view.step,
+            "since": view.since,
+            "action": None if view.action is None else [round(float(x), 3) for x in view.action],
+            "reward": view.reward,
+            "real_reward": view.real_reward,
+            "imagined": view.imagined,
+            "deviation": view.deviation,
+            "spread": view.spread,
+            "earned": view.earned,
+            "told": view.over or self._told,
+            "paused": self._paused,
+            "speed": self._speed,
+            "rate": self._rate,
+            "driver": self._game.driver,
+            "recording": self._recorded is not None,
+            "viewers": len(self._viewers),
+        }
+
+    def _save(self) -> Path:
+        """Writes what was recorded, and stops recording: its file."""
+        assert self._recorded is not None
+        self._recordings += 1
+        path = self._folder / f"recording{self._recordings:03d}.mp4"
+        write_video(path, recording(self._recorded), fps=self._speed)
+        self._recorded = None
+        return path
+
+
+def difference(view: View) -> np.ndarray:
+    """Of dream and reality, absolute, (H, W, 3) uint8."""
+    assert view.real is not None
+    return np.abs(view.dream.astype(np.int16) - view.real).astype(np.uint8)
+
+
+def recording(views: list[View]) -> np.ndarray:
+    """Frames (t, h, w, 3) uint8 of a film of these moments: the dream, and beside it reality and the difference."""
+    last = views[-1]
+    columns = [Column(np.stack([view.dream for view in views]), ("dream", f"return {last.imagined:.1f}"))]
+    if last.real is not None:
+        columns += [
+            Column(
+                np.stack([view.real for view in views if view.real is not None]), ("real", f"return {last.earned:.1f}")
+            ),
+            Column(np.stack([difference(view) for view in views]), ("difference", "")),
+        ]
+    return side_by_side(columns, scale=SCALE)
+
+
+def png(frame: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 as a data URL."""
+    file = BytesIO()
+    Image.fromarray(frame).save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

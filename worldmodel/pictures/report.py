@@ -1,0 +1,263 @@
+"""A run's report: what is in its folder, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from worldmodel.checkpoint import resolve
+from worldmodel.episode import load_episode
+from worldmodel.errors import CheckpointError, DataError
+from worldmodel.files import write_atomic
+from worldmodel.held_out import held_out_episodes
+from worldmodel.pictures.curve import curve_figure
+from worldmodel.pictures.errors import errors_figure
+from worldmodel.pictures.losses import terms_figure
+from worldmodel.pictures.open_loop import imagine_open_loop
+from worldmodel.pictures.page import Media, Page, Section, embedded, render
+from worldmodel.pictures.themed import themed_svg
+from worldmodel.pictures.viewer import rewards_svg, viewer_data
+from worldmodel.pretrained import from_pretrained
+from worldmodel.published import ENV_FRAMES, published_returns
+from worldmodel.records import read_records
+from worldmodel.replay import Replay
+from worldmodel.run_folder import CONFIG
+from worldmodel.size import summarise
+from worldmodel.svg import SVG
+from worldmodel.trainer import batch_to
+from worldmodel.validation import copy_last_errors, open_loop_errors
+
+FRAMES = 80  # of the rollout in the viewer, at most
+SAMPLES = 4
+LADDER = "ladder.txt"
+CONTEXT = 5  # frames given, where the run's configuration does not say
+WINDOWS, HORIZON = 64, 15  # that errors are measured on
+PARTS = {"playing": "episode", "fitting": "fit", "dreaming": "dream"}  # and the records whose seconds are theirs
+VIDEOS = {
+    "dream.mp4": "An evaluated episode beside what the model imagines of it",
+    "film.mp4": "The planner's episode",
+    "plan.mp4": "The planner's searches, decision by decision",
+    "open_loop.mp4": "What happened beside what the model imagines",
+}
+PICTURES = {
+    "trust.png": "What the policy imagines to earn against what it earned, from the same states",
+    "ladder.png": "Errors against the horizon of the ladder's models",
+}
+
+
+def write_report(run: Path) -> Path:
+    """Writes `report.html` into a run folder; it opens without a network.
+
+    Raises DataError for a folder that holds no run.
+    """
+    metrics = run / "metrics.jsonl"
+    if not (run / CONFIG).is_file() and not metrics.is_file():
+        raise DataError(f"{run} holds no run (neither {CONFIG} nor metrics.jsonl): give the folder of one")
+    records = _records(metrics)
+    headers = records.get("header", [])
+    sections = [
+        *_learning(records),
+        *_outcomes(run, records),
+        *_model(run),
+        *_fitting(records),
+        *_effort(records),
+        *_media(run),
+        *_configuration(run),
+    ]
+    path = run / "report.html"
+    page = Page(_title(run, records), headers[0] if headers else None, _cards(records), sections)
+    write_atomic(path, render(page).encode())
+    return path
+
+
+def _records(metrics: Path) -> dict[str, list[dict[str, Any]]]:
+    """By kind."""
+    kinds = (
+        "header",
+        "random_policy",
+        "evaluation",
+        "collection",
+        "reaching",
+        "film",
+        "episode",
+        "fit",
+        "dream",
+        "trust",
+    )
+    return {kind: found for kind in kinds if metrics.is_file() and (found := read_records(metrics, kind))}
+
+
+def _title(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    kinds = ("evaluation", "collection", "reaching", "film")
+    told = next((records[kind][-1] for kind in kinds if kind in records), None)
+    return f"{told['env']}, {told['task']}, seed {told['seed']}" if told else run.name
+
+
+def _cards(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]:
+    cards = {}
+    for kind, name in (("evaluation", "return"), ("collection", "return"), ("random_policy", "random policy")):
+        if kind in records:
+            returns = np.array(records[kind][-1]["returns"])
+            cards[name] = f"{returns.mean():.1f}" + (f" ± {returns.std():.1f}" if len(returns) > 1 else "")
+    if "evaluation" in records:
+        last = records["evaluation"][-1]
+        cards["environment frames"] = f"{last['env_frames']:,}"
+        cards["minutes"] = f"{last['wall_clock_s'] / 60:.1f}"
+    return cards
+
+
+def _learning(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    if "evaluation" not in records or "random_policy" not in records:
+        return []
+    evaluations, chance = records["evaluation"], records["random_policy"][-1]
+    env, task = evaluations[-1]["env"], evaluations[-1]["task"]
+    reported = published_returns(env, task)
+    curve = themed_svg(
+        lambda: curve_figure(evaluations, float(np.mean(chance["returns"])), reported=reported, at=ENV_FRAMES),
+        f"Learning curve: returns of evaluations against environment frames, {env} {task}",
+    )
+    rows = {"random policy": chance["returns"]}
+    rows |= {f"{record['env_frames']:,}": record["returns"] for record in evaluations}
+    text = "Diamonds are what others report from pixels after 100,000 frames, each with settings of its own."
+    return [
+        Section("learning", "Learning curve", text=text if reported else "", figures=[curve]),
+        Section("evaluation", "Evaluation", table=_returns("after frames", rows)),
+    ]
+
+
+def _outcomes(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    """Of commands that do not learn."""
+    sections = []
+    if "collection" in records:
+        rows = {record["policy"]: record["returns"] for record in records["collection"]}
+        sections.append(Section("evaluation", "Episodes", table=_returns("policy", rows)))
+    if "reaching" in records:
+        table: list[Sequence[str]] = [("goals led to", "reached", "of", "mean distance at the end", "nearest")]
+        for record in records["reaching"]:
+            distances = (f"{np.mean(record[key]):.3f}" for key in ("final", "nearest"))
+            table.append((record["policy"], str(record["reached"]), str(len(record["final"])), *distances))
+        sections.append(Section("reaching", "Goals", table=table))
+    if (run / LADDER).is_file():
+        sections.append(Section("ladder", "The ladder", code=(run / LADDER).read_text()))
+    return sections
+
+
+def _returns(name: str, rows: Mapping[str, Sequence[float]]) -> list[Sequence[str]]:
+    table: list[Sequence[str]] = [(name, "mean", "std", "least", "greatest", "episodes")]
+    for key, returns in rows.items():
+        x = np.array(returns)
+        numbers = (f"{value:.1f}" for value in (x.mean(), x.std(), x.min(), x.max()))
+        table.append((key, *numbers, str(len(x))))
+    return table
+
+
+def _fitting(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    sections = []
+    for kind, title, against in (("fit", "Losses", "updates"), ("dream", "The policy in the dream", "env_frames")):
+        if kind in records:
+            found = records[kind]
+            svg = themed_svg(lambda found=found, x=against: terms_figure(found, x), f"{title} against {against}")  # type: ignore[misc]
+            sections.append(Section(kind, title, figures=[svg]))
+    if "trust" in records:
+        table: list[Sequence[str]] = [("after frames", "imagined", "earned", "root mean square error", "correlation")]
+        for record in records["trust"]:
+            numbers = (record[key] for key in ("imagined", "real", "error", "correlation"))
+            shown = ("–" if value is None else f"{value:.2f}" for value in numbers)
+            table.append((f"{record['env_frames']:,}", *shown))
+        horizon = records["trust"][-1]["horizon"]
+        text = f"What the policy imagines to earn over {horizon} decisions, and what it earned from the same states."
+        sections.append(Section("trust", "Trust in the dream", text=text, table=table))
+    return sections
+
+
+def _effort(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+    """Where the time went."""
+    table = [("", "minutes", "times", "seconds each")]
+    for name, kind in PARTS.items():
+        if seconds := [record["seconds"] for record in records.get(kind, ()) if "seconds" in record]:
+            spent = f"{sum(seconds) / 60:.1f}"
+            table.append((name, spent, f"{len(seconds):,}", f"{sum(seconds) / len(seconds):.2f}"))
+    if "evaluation" in records and "evaluation_s" in (last := records["evaluation"][-1]):
+        table.append(("evaluation", f"{last['evaluation_s'] / 60:.1f}", "", ""))
+    return [Section("effort", "Where the time went", table=table)] if len(table) > 1 else []
+
+
+def _model(run: Path) -> list[Section]:
+    """The newest model: what it imagines of held-out data, its errors, and its size."""
+    config = _config(run)
+    given = config.get("checkpoint")  # of a run that acted in a model and learned nothing
+    try:
+        folder = resolve(Path(given) if given else run)
+        model = from_pretrained(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+    except CheckpointError:
+        return []
+    sections = []
+    context = int(config.get("context", CONTEXT))
+    try:
+        files = held_out_episodes(folder, run / "evaluation" if given else None)
+        episode = load_episode(files[0])
+        known = min(context, len(episode))
+        rollout = imagine_open_loop(model, episode, context=known, samples=SAMPLES).part(FRAMES)
+        text = (
+            f"An episode that the model was not fitted to ({files[0].parent.name}/{files[0].name}, played by "
+            f"{episode.actor}): {known} frames are given, the others imagined under the same actions."
+        )
+        seen = Section(
+            "open-loop", "What the model imagines", text=text, viewer=viewer_data(rollout), rewards=rewards_svg(rollout)
+        )
+        sections = [seen, *_errors(model, files, context)]
+    except DataError:
+        pass  # it holds nothing out, or nothing long enough
+    rows = summarise(model.config, model.spec.action_size, model.spec.frame_size)
+    table = [("", "parameters", "multiply-adds a frame")]
+    table += [(name, f"{row['parameters']:,}", f"{row['multiply_adds']:,}") for name, row in rows.items()]
+    return [*sections, Section("size", "The model's size", table=table)]
+
+
+def _errors(model: SVG, files: Sequence[Path], context: int) -> list[Section]:
+    windows = Replay(files).sample(WINDOWS, context + HORIZON, np.random.default_rng(0), minimum=context + 1)
+    batch = batch_to(windows, model.device)
+    errors = {
+        "the model": open_loop_errors(model, batch, context),
+        "the last given frame": copy_last_errors(model, batch, context),
+    }
+    svg = themed_svg(
+        lambda: errors_figure(errors),
+        "Squared errors of imagined rewards, frames and embeddings against the horizon, of the model and of "
+        "copying the last given frame",
+    )
+    text = (
+        f"On {WINDOWS} windows of {len(files)} held-out episodes, after {context} given frames; 1 is as good as "
+        "the mean."
+    )
+    return [Section("errors", "Error against the horizon", text=text, figures=[svg])]
+
+
+def _config(run: Path) -> DictConfig:
+    config = OmegaConf.load(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create()
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _media(run: Path) -> list[Section]:
+    def found(files: Mapping[str, str], kind: str) -> list[Media]:
+        every = (embedded(run / name, kind, label) for name, label in files.items())
+        return [media for media in every if media is not None]
+
+    sections = []
+    if videos := found(VIDEOS, "video/mp4"):
+        sections.append(Section("videos", "Videos", videos=videos))
+    if pictures := found(PICTURES, "image/png"):
+        sections.append(Section("pictures", "Pictures", pictures=pictures))
+    return sections
+
+
+def _configuration(run: Path) -> list[Section]:
+    if not (run / CONFIG).is_file():
+        return []
+    return [Section("configuration", "Configuration", code=(run / CONFIG).read_text())]
