@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 DOCS = Path(__file__).resolve().parent
 MODEL = ["checkpoint=pretrained/cartpole", "env=cartpole"]
-SIZE = {"width": 1000, "height": 1150}
+SIZE: ViewportSize = {"width": 1000, "height": 800}
 MOMENT = 24  # decisions that are played, and the frame of the report that is shown
 
 
@@ -40,6 +40,7 @@ def main() -> None:
             page.wait_for_selector("#viewer[data-shown]")
             page.fill("#time", str(MOMENT))
             page.wait_for_selector(f"#viewer[data-shown='{MOMENT}/1']")
+            page.evaluate("document.getElementById('evaluation').scrollIntoView()")
             page.screenshot(path=DOCS / "report.png")
             page.goto(address)
             page.wait_for_selector("body[data-step]")
@@ -47,7 +48,7 @@ def main() -> None:
             for step in range(1, MOMENT + 1):
                 page.click("#step")
                 page.wait_for_selector(f"body[data-step='{step}']")
-            page.screenshot(path=DOCS / "play.png", clip={"x": 0, "y": 0, "width": SIZE["width"], "height": 800})
+            page.screenshot(path=DOCS / "play.png")
 
 
 def run(module: str, *overrides: str) -> None:

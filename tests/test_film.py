@@ -110,7 +110,7 @@ def check_episode(column: np.ndarray, episode: Episode) -> None:
 
 def test_the_planner_is_filmed_without_exploration(home: Path, film: Command) -> None:
     outcome = film("checkpoint=models/balancing", "seed=3", "run=alone")
-    assert outcome == (0, "alone/film.mp4\n", "")
+    assert outcome == (0, "alone/film.mp4\nalone/report.html\n", "")
     env = make_env(ENV)
     settings = {"checkpoint": home / "models" / "balancing", "feedback": "features", "latents": "mean"}
     actor = make_actor({"policy": "planner", "planner": PLANNER, **settings}, env, device=torch.device("cpu"))
