@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.planners import Planner
@@ -17,6 +18,9 @@ from worldmodel.hardware import without_autocast
 from worldmodel.pixels import pixels
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.policies import BasePolicy
 
 
 class DreamActor:

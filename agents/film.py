@@ -44,7 +44,7 @@ def main(config: DictConfig) -> None:
     fabric = make_fabric(config.accelerator, 1, config.precision)
     player = None
     try:
-        settings["checkpoint"] = str(resolve(Path(config.checkpoint)))  # its run may go on
+        settings["checkpoint"] = config.checkpoint = str(resolve(Path(config.checkpoint)))  # its run may go on
         env = make_env(settings["env"], rendering=config.rendering)
         player = env, make_actor(settings | {"policy": "planner"}, env, device=fabric.device)
     except (CheckpointError, EnvError) as error:

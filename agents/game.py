@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +33,10 @@ class View:
         action: (a,) that led here; None at the start.
         dream: (H, W, 3) uint8.
         real: (H, W, 3) uint8; None without a real environment.
-        spread: deviation of the samples' pixels, the mean over the picture, in grey levels.
+        spread: deviation of the samples' pixels, the mean over the picture, in grey levels; None of fewer than two.
         reward, real_reward: of the last decision.
         imagined: return since the start, in the dream of the mean.
-        deviation: of that return over samples.
+        deviation: of that return over samples; None of fewer than two.
         earned: return since the start, in reality.
         over: why it cannot go on, or nothing.
     """
@@ -46,11 +46,11 @@ class View:
     action: np.ndarray | None
     dream: np.ndarray
     real: np.ndarray | None
-    spread: float
+    spread: float | None
     reward: float
     real_reward: float
     imagined: float
-    deviation: float
+    deviation: float | None
     earned: float
     over: str
 
@@ -126,7 +126,7 @@ class Game:
     def resync(self) -> View:
         """The dream goes on from where reality is; WorldModelError where there is none."""
         if self._real is None:
-            raise WorldModelError("there is no reality beside this dream: start one with env=")
+            raise WorldModelError("there is no reality beside this dream: its environment could not be made")
         self._state = self._reality.repeat(self._rows)
         self._begin(self._real[None])
         self.view = replace(self.view, since=0, dream=self._real, spread=0.0, over=self._reality_over)
@@ -144,28 +144,30 @@ class Game:
         noise = torch.randn(self._rows, *self._model.noise_shape, generator=self._generator)
         noise[0] = 0  # the mean
         prediction = self._model.imagine(self._state, vector.expand(self._rows, -1), noise=noise.to(self._model.device))
-        self._state = prediction.state
         rewards = prediction.reward.double().cpu().numpy()
-        drawn = self._model.decode(self._state)
-        if not (np.isfinite(rewards).all() and bool(drawn.isfinite().all())):
-            raise WorldModelError(f"what the model imagines at step {last.step + 1} is not finite: reset, or resync")
+        imagined = (prediction.state.feature, prediction.reward, prediction.continues)
+        if not all(bool(values.isfinite().all()) for values in imagined):
+            raise WorldModelError(
+                f"what the model imagines at step {last.step + 1} is not finite: begin anew, or resync"
+            )
+        frames = pixels(self._model.decode(prediction.state))
+        real_reward, reality_over = self._step_reality(vector)  # if it fails, the dream has not gone on either
+        self._state = prediction.state
         self._returns += rewards
-        frames = pixels(drawn)
         if self.driver != PERSON:
             self._policies[self.driver].advance(self._state[:1])
         over = "the task is over in the dream" if float(prediction.continues[0]) < OVER else ""
-        real_reward, reality_over = self._step_reality(vector)
         self.view = View(
             step=last.step + 1,
             since=last.since + 1,
             action=np.array(action, np.float32),
             dream=frames[0],
             real=self._real,
-            spread=float(frames[1:].astype(np.float32).std(0).mean()) if self._rows > 2 else 0.0,
+            spread=float(frames[1:].astype(np.float32).std(0).mean()) if self._rows > 2 else None,
             reward=float(rewards[0]),
             real_reward=real_reward,
             imagined=float(self._returns[0]),
-            deviation=float(self._returns[1:].std()) if self._rows > 2 else 0.0,
+            deviation=float(self._returns[1:].std()) if self._rows > 2 else None,
             earned=self._earned,
             over=reality_over or over,
         )
@@ -212,10 +214,10 @@ class Keyboard:
     def __init__(self, spec: EnvSpec) -> None:
         self._spec = spec
         self._choice = 0
-        self._held: frozenset[str] = frozenset()
+        self._held: Sequence[str] = ()
 
-    def hold(self, keys: frozenset[str]) -> None:
-        """These keys, by their names in browsers, are down now, and no others."""
+    def hold(self, keys: Sequence[str]) -> None:
+        """These keys, by their names in browsers, are down now, the newest last, and no others."""
         self._held = keys
         for key in keys:
             if key in self.choices():

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from worldmodel.errors import DataError
+from worldmodel.pictures.report import PARTS
 from worldmodel.records import read_records
 
-PARTS = {"playing": "episode", "fitting": "fit", "dreaming": "dream"}  # and the records whose seconds are theirs
 LAST = 3  # evaluations that are averaged: a single one is a lucky or an unlucky moment of a run
 
 

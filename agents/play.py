@@ -8,7 +8,6 @@ otherwise: then its address holds a token.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import secrets
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from agents.dream_actors import DreamActor, DreamPlanner
 from agents.game import Game
 from agents.planners import make_planner
 from agents.planning import usual_horizon
-from agents.play_server import SPEEDS, PlayServer
+from agents.play_server import SPEEDS, PlayServer, is_loopback
 from agents.sb3_policy import frames_seen, kind_seen, load_sb3
 from agents.trust import Policy
 from envs import make_env
@@ -46,6 +45,8 @@ def main(config: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for name in ("port", "samples", "seed"):
         check_whole(name, settings[name], 0)
+    if config.port > 65535:
+        raise ConfigError(f"port is {config.port}: set one of 0..65535")
     low, high = SPEEDS
     if not (type(config.speed) is int and low <= config.speed <= high):
         raise ConfigError(f"speed is {config.speed}: set a whole number in {low}..{high}, decisions a second")
@@ -96,14 +97,6 @@ def drivers(settings: dict[str, Any], model: SVG) -> dict[str, Policy]:
         seen = frames_seen(policy.observation_space, model.spec)
         found["policy"] = DreamActor(policy, model, frame_stack=seen)
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only programs on this machine reach it."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 async def serve(server: PlayServer, host: str, port: int, token: str | None) -> None:

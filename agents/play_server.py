@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+import ipaddress
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from importlib.resources import files
@@ -26,8 +28,20 @@ from worldmodel.pictures.video import write_video
 
 SPEEDS = (1, 30)  # decisions a second
 SCALE = 4  # of recordings
-LONGEST = 20_000  # frames of a recording: beyond, its oldest go
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+LONGEST = 600  # moments of a recording, which are in memory until it is saved: beyond, its oldest go
+PATIENCE = 2.0  # seconds for a viewer to take a moment
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "img-src data:",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+        "connect-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'none'",
+    )
+)
 
 
 class PlayServer:
@@ -48,10 +62,11 @@ class PlayServer:
         self._token = token
         self._keyboard = Keyboard(game.spec)
         self._viewers: set[web.WebSocketResponse] = set()
+        self._held: dict[web.WebSocketResponse, list[str]] = {}  # keys, in the order in which they were pressed
         self._paused = True
         self._speed = speed
         self._told = ""
-        self._recorded: list[View] | None = None
+        self._recorded: deque[View] | None = None
         self._recordings = 0
         self._rate = 0.0
         self._busy = asyncio.Lock()  # the game is changed by one at a time
@@ -61,18 +76,20 @@ class PlayServer:
         """To be served, by aiohttp; the game goes on as long as it is."""
         app = web.Application()
         app.add_routes([web.get("/", self._page), web.get("/socket", self._socket)])
-        app.cleanup_ctx.append(self._lifetime)
+        app.on_startup.append(self._begin)
+        app.on_shutdown.append(self._end)
         return app
 
-    async def _lifetime(self, app: web.Application) -> Any:
-        pacing = asyncio.create_task(self._pace())
-        yield
-        pacing.cancel()
-        await asyncio.gather(pacing, return_exceptions=True)
-        for viewer in list(self._viewers):
-            await viewer.close(code=WSCloseCode.GOING_AWAY, message=b"the game has ended")
+    async def _begin(self, app: web.Application) -> None:
+        self._pacing = asyncio.create_task(self._pace())
+
+    async def _end(self, app: web.Application) -> None:
+        self._pacing.cancel()
+        await asyncio.gather(self._pacing, return_exceptions=True)
+        closing = (viewer.close(code=WSCloseCode.GOING_AWAY, message=b"the game has ended") for viewer in self._viewers)
+        await asyncio.gather(*(asyncio.wait_for(each, PATIENCE) for each in closing), return_exceptions=True)
         if self._recorded:
-            self._save()
+            await self._save()
 
     async def _page(self, request: web.Request) -> web.Response:
         self._check(request)
@@ -85,7 +102,7 @@ class PlayServer:
         origin = request.headers.get("Origin")
         if origin is not None and urlsplit(origin).netloc != request.host:
             raise web.HTTPForbidden(text=f"a page of {origin} may not play here: open the address that was printed")
-        socket = web.WebSocketResponse(heartbeat=20, max_msg_size=4096)
+        socket = web.WebSocketResponse(heartbeat=20, max_msg_size=4096, compress=False)
         await socket.prepare(request)
         self._viewers.add(socket)
         try:
@@ -96,13 +113,18 @@ class PlayServer:
                     await self._take(socket, message.data)
         finally:
             self._viewers.discard(socket)
-            if not self._viewers:
-                self._keyboard.hold(frozenset())  # nobody holds anything
+            self._held.pop(socket, None)
+            self._press()
             await self._show()
         return socket
 
     def _check(self, request: web.Request) -> None:
-        """Raises 403 without the token."""
+        """Raises 403 without the token; and without one to ask for, for a name that is not this machine's own.
+
+        A page of another site, whose name was made to mean this machine, would else be let in.
+        """
+        if self._token is None and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
+            raise web.HTTPForbidden(text=f"{request.host} is not this machine: open the address that was printed")
         given = request.query.get("token", "")
         if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
             raise web.HTTPForbidden(text="the token is missing or wrong: open the address that was printed")
@@ -112,9 +134,14 @@ class PlayServer:
         try:
             asked = json.loads(text)
             kind = asked["kind"]
-            if kind not in (actions := self._actions()):
-                raise ValueError(f"{kind!r} is none of {', '.join(actions)}")
-            await actions[kind](asked.get("value"))
+            actions = self._actions()
+            if kind != "keys" and kind not in actions:
+                raise ValueError(f"{kind!r} is none of keys, {', '.join(actions)}")
+            self._told = ""
+            if kind == "keys":
+                self._hold(socket, asked.get("value"))
+            else:
+                await actions[kind](asked.get("value"))
         except WorldModelError as error:
             self._told, self._paused = str(error), True
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -124,7 +151,6 @@ class PlayServer:
 
     def _actions(self) -> dict[str, Callable[[Any], Any]]:
         return {
-            "keys": self._hold,
             "pause": self._pause,
             "step": self._step,
             "reset": lambda _: self._change(self._game.reset),
@@ -134,14 +160,22 @@ class PlayServer:
             "record": self._record,
         }
 
-    async def _hold(self, keys: Any) -> None:
+    def _hold(self, socket: web.WebSocketResponse, keys: Any) -> None:
         if not (isinstance(keys, list) and len(keys) <= 20 and all(isinstance(key, str) for key in keys)):
             raise ValueError(f"keys are {keys!r}: give a list of at most 20 names")
-        self._keyboard.hold(frozenset(keys))
+        self._held[socket] = keys
+        self._press()
+
+    def _press(self) -> None:
+        """What any viewer holds is held."""
+        self._keyboard.hold([key for keys in self._held.values() for key in keys])
 
     async def _pause(self, on: Any) -> None:
         self._paused = bool(on)
-        if not self._paused:
+        if self._paused:
+            async with self._busy:  # the step that is being made is shown before
+                pass
+        else:
             self._moving.set()
 
     async def _set_speed(self, speed: Any) -> None:
@@ -152,9 +186,9 @@ class PlayServer:
 
     async def _record(self, on: Any) -> None:
         if on and self._recorded is None:
-            self._recorded = [self._game.view]
+            self._recorded = deque([self._game.view], LONGEST)
         elif not on and self._recorded:
-            self._told = f"recorded {self._save()}"
+            await self._save()
 
     async def _step(self, _: Any = None) -> None:
         await self._change(lambda: self._game.step(self._keyboard.action()))
@@ -164,22 +198,21 @@ class PlayServer:
     async def _change(self, change: Callable[[], Any]) -> None:
         """Changes the game in another thread, so that sockets stay alive."""
         async with self._busy:
-            self._told = ""
             try:
                 await asyncio.get_running_loop().run_in_executor(self._thread, change)
             except WorldModelError:
                 raise
             except Exception as error:  # of whatever an environment raises: the page goes on, and says it
-                raise EnvError(f"the environment failed ({error!r}): reset it, or start again") from error
+                raise EnvError(f"the step failed ({error!r}): begin anew") from error
             if self._recorded is not None:
-                self._recorded = [*self._recorded, self._game.view][-LONGEST:]
+                self._recorded.append(self._game.view)
 
     async def _pace(self) -> None:
         """Steps the game until it is paused, and goes on when it no longer is."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            if self._paused or not self._viewers:
+            while self._paused or not self._viewers:
                 self._moving.clear()
                 self._rate = 0.0
                 await self._moving.wait()
@@ -195,15 +228,16 @@ class PlayServer:
             self._rate = 0.8 * self._rate + 0.2 / (time.perf_counter() - start)
 
     async def _show(self) -> None:
-        """The moment, to all viewers; one whose line is broken is let go."""
-        moment = json.dumps(self._moment())
-        gone = []
-        for viewer in list(self._viewers):
+        """The moment, to all viewers; one that does not take it in time is let go."""
+        moment = json.dumps(self._moment(), allow_nan=False)
+
+        async def send(viewer: web.WebSocketResponse) -> None:
             try:
-                await viewer.send_str(moment)
-            except (ConnectionError, RuntimeError):
-                gone.append(viewer)
-        self._viewers.difference_update(gone)
+                await asyncio.wait_for(viewer.send_str(moment), PATIENCE)
+            except (TimeoutError, ConnectionError, RuntimeError):
+                self._viewers.discard(viewer)
+
+        await asyncio.gather(*map(send, list(self._viewers)))
         if self._viewers and not self._paused:
             self._moving.set()
 
@@ -236,7 +270,7 @@ class PlayServer:
             "deviation": view.deviation,
             "spread": view.spread,
             "earned": view.earned,
-            "told": view.over or self._told,
+            "told": "; ".join(filter(None, (view.over, self._told))),
             "paused": self._paused,
             "speed": self._speed,
             "rate": self._rate,
@@ -245,14 +279,27 @@ class PlayServer:
             "viewers": len(self._viewers),
         }
 
-    def _save(self) -> Path:
-        """Writes what was recorded, and stops recording: its file."""
+    async def _save(self) -> None:
+        """Writes what was recorded, and tells where; stops recording."""
         assert self._recorded is not None
+        views, self._recorded = list(self._recorded), None
         self._recordings += 1
         path = self._folder / f"recording{self._recordings:03d}.mp4"
-        write_video(path, recording(self._recorded), fps=self._speed)
-        self._recorded = None
-        return path
+        try:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, lambda: write_video(path, recording(views), fps=self._speed))
+        except OSError as error:
+            self._told = f"{path} cannot be written: {error.strerror}"
+        else:
+            self._told = f"recorded {path}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def difference(view: View) -> np.ndarray:

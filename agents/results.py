@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t
 
-from agents.logs import LAST, PARTS, Log, read_log
+from agents.logs import LAST, Log, read_log
 from worldmodel.command import command
 from worldmodel.errors import DataError
+from worldmodel.pictures.report import PARTS
 from worldmodel.pictures.scores import Panel, Study, draw_scores
 from worldmodel.published import ENV_FRAMES, published_returns
 

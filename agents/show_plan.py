@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     for name, least in (("seed", 0), ("decision", 0), ("elites", 1), ("columns", 1), ("scale", 1)):
         check_whole(name, settings[name], least)
     fabric = make_fabric(config.accelerator, 1, config.precision)
-    settings["checkpoint"] = str(resolve(Path(config.checkpoint)))  # its run may go on
+    settings["checkpoint"] = config.checkpoint = str(resolve(Path(config.checkpoint)))  # its run may go on
     model = from_pretrained(settings["checkpoint"], feedback=config.feedback, device=fabric.device)
     env = make_env(settings["env"], rendering=config.rendering)
     check_fits(model.spec, env.env_spec, config.checkpoint)

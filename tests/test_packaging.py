@@ -34,14 +34,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_module_and_every_yaml(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_every_module_and_all_that_they_read(wheel: zipfile.ZipFile) -> None:
     expected = {
         str(path.relative_to(ROOT))
         for package in PACKAGES
-        for pattern in ("*.py", "*.yaml")
+        for pattern in ("*.py", "*.yaml", "*.html")
         for path in (ROOT / package).rglob(pattern)
     }
-    assert "configs/planner/cem.yaml" in expected and "agents/planners/cem.py" in expected
+    assert {"configs/planner/cem.yaml", "agents/planners/cem.py", "agents/play.html"} <= expected
     assert expected - set(wheel.namelist()) == set()
 
 

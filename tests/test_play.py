@@ -21,7 +21,7 @@ from conftest import Watched
 from dreaming import PAIR, contexts, trained
 from playwright.sync_api import Page
 
-from agents.play import is_loopback
+from agents.play_server import is_loopback
 from envs import make_env
 from worldmodel.pretrained import save_pretrained
 
@@ -64,8 +64,11 @@ def playing(home: Path, *overrides: str) -> Iterator[tuple[str, subprocess.Popen
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    with playing(home, "port=0", "run=played") as (address, _):
+    with playing(home, "port=0", "run=played") as (address, process):
         yield address
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0 and errors == ""
 
 
 def step(page: Page) -> int:
@@ -181,11 +184,11 @@ def test_what_is_recorded_can_be_seen_again(seen: Watched, home: Path) -> None:
         assert frames == 4 and stream.width == 3 * 256 + 8 and stream.average_rate == 20
 
 
-def talk(address: str, *messages: str, origin: str | None = None) -> list[dict]:
+def talk(address: str, *messages: str, origin: str | None = None, host: str | None = None) -> list[dict]:
     """What a socket is told: the greeting and the first moment, and an answer to each message."""
 
     async def run() -> list[dict]:
-        headers = {} if origin is None else {"Origin": origin}
+        headers = {name: value for name, value in (("Origin", origin), ("Host", host)) if value is not None}
         url = address.replace("http", "ws").replace("/?", "/socket?") if "?" in address else f"{address}socket"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as line:
             found = [json.loads(await line.receive_str()) for _ in range(2)]
@@ -215,6 +218,8 @@ def test_nonsense_is_answered_and_pages_of_others_are_refused(address: str) -> N
     assert answers[4]["told"] == "the driver is 'ghost': choose one of person, planner"
     with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
         talk(address, origin="http://example.org")
+    with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):  # a name that was made to mean this machine
+        talk(address, origin="http://example.org", host="example.org")
 
 
 def test_beyond_this_machine_a_token_is_asked_for(home: Path, watched: Callable[..., Watched]) -> None:

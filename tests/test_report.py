@@ -265,3 +265,12 @@ def test_it_fits_a_phone_in_both_colour_schemes(run: Path, watched: Callable[...
     )
     light = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in (paper, ink, title)]
     assert (light[0] > light[1]) == (scheme == "light") and abs(light[0] - light[2]) > 300
+
+
+def test_a_run_in_anothers_model_shows_that_model(run: Path, tmp_path: Path) -> None:
+    save_episode(episode(12), tmp_path / "evaluation" / "000000.safetensors")
+    (tmp_path / "config.yaml").write_text(f"checkpoint: {run}\ncontext: 2\n")
+    found = Outline(write_report(tmp_path).read_text())
+    assert found.texts["h2"][:3] == ["What the model imagines", "Error against the horizon", "The model's size"]
+    (tmp_path / "config.yaml").write_text("checkpoint: nowhere\n")
+    assert Outline(write_report(tmp_path).read_text()).texts["h2"] == ["Configuration"]

@@ -62,7 +62,7 @@ def test_a_run_and_what_it_fitted_are_told_apart(run: Path, tmp_path: Path) -> N
     assert held_out_episodes(checkpoint) == held_out_episodes(checkpoint, run / "evaluation") == evaluation
     assert held_out_episodes(checkpoint, evaluation[1]) == evaluation[1:]
     for data in (run / "episodes", run / "episodes" / "000001.safetensors"):
-        with pytest.raises(DataError, match=r"is what the model of .* was fitted to: give data= it never saw"):
+        with pytest.raises(DataError, match=r"was fitted to \d of \d episodes of .*: give data= it never saw"):
             held_out_episodes(checkpoint, data)
     with pytest.raises(DataError, match=r"no held-out data is known for .*: set data= to a folder of episodes"):
         held_out_episodes(tmp_path / "alone")
@@ -80,6 +80,8 @@ def test_what_fitting_left_out_is_held_out(tmp_path: Path) -> None:
     assert held_out_episodes(checkpoint, paths[3]) == paths[3:4]
     with pytest.raises(DataError, match="was fitted to"):
         held_out_episodes(checkpoint, paths[0])
+    with pytest.raises(DataError, match="was fitted to 3 of 5 episodes"):
+        held_out_episodes(checkpoint, data)
     (run / "config.yaml").write_text(f"data: {data}\nheld_out: 0.0\n")
     with pytest.raises(DataError, match="no held-out data"):
         held_out_episodes(checkpoint)

@@ -24,10 +24,14 @@ def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
     """
     run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
     if data is not None:
-        fitted = [] if run is None else [(run / "episodes").resolve(), *_fitted_to(run)]
-        if data.resolve() in fitted or data.resolve().parent in fitted:
-            raise DataError(f"{data} is what the model of {checkpoint} was fitted to: give data= it never saw")
-        return [data] if data.is_file() else split(data, 0)[0]
+        files = [data] if data.is_file() else split(data, 0)[0]
+        fitted = set() if run is None else {*(run / "episodes").resolve().glob("*.safetensors"), *_fitted_to(run)}
+        if seen := sum(path.resolve() in fitted for path in files):
+            raise DataError(
+                f"the model of {checkpoint} was fitted to {seen} of {len(files)} episodes of {data}: "
+                "give data= it never saw"
+            )
+        return files
     if run is not None:
         evaluated = sorted((run / "evaluation").glob("*.safetensors"))
         if found := evaluated or _left_out(run):

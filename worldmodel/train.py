@@ -70,9 +70,10 @@ def main(config: DictConfig) -> None:
             for values in trainer.fit(replay, updates, seed=config.seed + trainer.updates):
                 terms.append(values)
                 bar.update()
-            seconds += time.perf_counter() - start
+            spent = time.perf_counter() - start
+            seconds += spent
             means = mean_terms(terms)
-            records.write("fit", trainer.updates, updates=trainer.updates, seconds=round(seconds, 1), **means)
+            records.write("fit", trainer.updates, updates=trainer.updates, seconds=round(spent, 1), **means)
             line = f"update {trainer.updates}: "
             line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
             if windows:

@@ -14,6 +14,11 @@ ASIDE = ("kind", "episodes", "env_frames", "updates", "seconds", "imagined_steps
 COLUMNS = 3
 
 
+def has_terms(record: Mapping[str, Any]) -> bool:
+    """Whether a record has a number to draw."""
+    return any(key not in ASIDE and isinstance(value, int | float) for key, value in record.items())
+
+
 def terms_figure(records: Sequence[Mapping[str, Any]], against: str) -> Figure:
     """A small panel a quantity; terms named ``part/quantity`` share that of their quantity, a line a part.
 

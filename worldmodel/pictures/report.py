@@ -17,7 +17,7 @@ from worldmodel.files import write_atomic
 from worldmodel.held_out import held_out_episodes
 from worldmodel.pictures.curve import curve_figure
 from worldmodel.pictures.errors import errors_figure
-from worldmodel.pictures.losses import terms_figure
+from worldmodel.pictures.losses import has_terms, terms_figure
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.page import Media, Page, Section, embedded, render
 from worldmodel.pictures.themed import themed_svg
@@ -61,7 +61,7 @@ def write_report(run: Path) -> Path:
     records = _records(metrics)
     headers = records.get("header", [])
     sections = [
-        *_learning(records),
+        *_learning(run, records),
         *_outcomes(run, records),
         *_model(run),
         *_fitting(records),
@@ -104,29 +104,34 @@ def _cards(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, str]
         if kind in records:
             returns = np.array(records[kind][-1]["returns"])
             cards[name] = f"{returns.mean():.1f}" + (f" ± {returns.std():.1f}" if len(returns) > 1 else "")
-    if "evaluation" in records:
-        last = records["evaluation"][-1]
+    if "evaluation" in records and (last := records["evaluation"][-1])["env_frames"]:
         cards["environment frames"] = f"{last['env_frames']:,}"
         cards["minutes"] = f"{last['wall_clock_s'] / 60:.1f}"
     return cards
 
 
-def _learning(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
+def _learning(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
     if "evaluation" not in records or "random_policy" not in records:
         return []
     evaluations, chance = records["evaluation"], records["random_policy"][-1]
     env, task = evaluations[-1]["env"], evaluations[-1]["task"]
-    reported = published_returns(env, task)
+    reported = {} if _config(run).get("goal") else published_returns(env, task)
     curve = themed_svg(
         lambda: curve_figure(evaluations, float(np.mean(chance["returns"])), reported=reported, at=ENV_FRAMES),
         f"Learning curve: returns of evaluations against environment frames, {env} {task}",
     )
     rows = {"random policy": chance["returns"]}
+    goal = _config(run).get("goal")
+    told = f"Planned for the goal {goal}, not for these rewards." if goal else ""
+    if not evaluations[-1]["env_frames"]:  # it learned nothing
+        rows["the checkpoint's model"] = evaluations[-1]["returns"]
+        return [Section("evaluation", "Evaluation", text=told, table=_returns("", rows))]
     rows |= {f"{record['env_frames']:,}": record["returns"] for record in evaluations}
-    text = "Diamonds are what others report from pixels after 100,000 frames, each with settings of its own."
+    text = "Diamonds are what others report from pixels after 100,000 frames, each with settings of its own; "
+    text += "worldmodel/published.py says where each number was found, and which are not traced to a table yet."
     return [
-        Section("learning", "Learning curve", text=text if reported else "", figures=[curve]),
-        Section("evaluation", "Evaluation", table=_returns("after frames", rows)),
+        Section("learning", "Learning curve", text=told or (text if reported else ""), figures=[curve]),
+        Section("evaluation", "Evaluation", text=told, table=_returns("after frames", rows)),
     ]
 
 
@@ -159,8 +164,7 @@ def _returns(name: str, rows: Mapping[str, Sequence[float]]) -> list[Sequence[st
 def _fitting(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]:
     sections = []
     for kind, title, against in (("fit", "Losses", "updates"), ("dream", "The policy in the dream", "env_frames")):
-        if kind in records:
-            found = records[kind]
+        if found := [record for record in records.get(kind, ()) if has_terms(record)]:
             svg = themed_svg(lambda found=found, x=against: terms_figure(found, x), f"{title} against {against}")  # type: ignore[misc]
             sections.append(Section(kind, title, figures=[svg]))
     if "trust" in records:
@@ -193,7 +197,8 @@ def _model(run: Path) -> list[Section]:
     given = config.get("checkpoint")  # of a run that acted in a model and learned nothing
     try:
         folder = resolve(Path(given) if given else run)
-        model = from_pretrained(folder, device="cuda" if torch.cuda.is_available() else "cpu")
+        feedback = config.get("feedback", "features")
+        model = from_pretrained(folder, feedback=feedback, device="cuda" if torch.cuda.is_available() else "cpu")
     except CheckpointError:
         return []
     sections = []
@@ -202,7 +207,8 @@ def _model(run: Path) -> list[Section]:
         files = held_out_episodes(folder, run / "evaluation" if given else None)
         episode = load_episode(files[0])
         known = min(context, len(episode))
-        rollout = imagine_open_loop(model, episode, context=known, samples=SAMPLES).part(FRAMES)
+        horizon = min(FRAMES - known, len(episode) - known + 1)
+        rollout = imagine_open_loop(model, episode, context=known, horizon=horizon, samples=SAMPLES)
         text = (
             f"An episode that the model was not fitted to ({files[0].parent.name}/{files[0].name}, played by "
             f"{episode.actor}): {known} frames are given, the others imagined under the same actions."
@@ -210,7 +216,8 @@ def _model(run: Path) -> list[Section]:
         seen = Section(
             "open-loop", "What the model imagines", text=text, viewer=viewer_data(rollout), rewards=rewards_svg(rollout)
         )
-        sections = [seen, *_errors(model, files, context)]
+        sections.append(seen)
+        sections += _errors(model, files, context)
     except DataError:
         pass  # it holds nothing out, or nothing long enough
     rows = summarise(model.config, model.spec.action_size, model.spec.frame_size)

@@ -41,7 +41,8 @@ def write_video(path: Path, frames: np.ndarray, *, fps: float, scale: int = 1) -
         raise ConfigError(f"fps is {fps}: set it above 0")
     frames = enlarge(frames, scale)
     _, h, w, _ = frames.shape
-    frames = np.pad(frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+    if h % 2 or w % 2:
+        frames = np.pad(frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
     file = BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "18"})
@@ -89,7 +90,7 @@ def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
         raise DataError(f"frames are {frames.dtype} {frames.shape}: give uint8 (t, h, w, 3) with t >= 1")
     check_whole("scale", scale, 1)
-    return frames.repeat(scale, 1).repeat(scale, 2)
+    return frames if scale == 1 else frames.repeat(scale, 1).repeat(scale, 2)
 
 
 def caption(text: str, colour: Colour, width: int, height: int) -> np.ndarray:
