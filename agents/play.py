@@ -23,9 +23,10 @@ from agents.game import Game
 from agents.planners import make_planner
 from agents.planning import usual_horizon
 from agents.play_server import SPEEDS, PlayServer, is_loopback
-from agents.sb3_policy import frames_seen, kind_seen, load_sb3
+from agents.sb3_policy import SB3Actor, frames_seen, kind_seen, load_sb3
 from agents.trust import Policy
 from envs import make_env
+from envs.filtered import Filter
 from envs.starts import ContextStarts
 from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.command import command
@@ -91,10 +92,16 @@ def drivers(settings: dict[str, Any], model: SVG) -> dict[str, Policy]:
     planner = make_planner(settings["planner"], model.spec, horizon=usual_horizon(model))
     found: dict[str, Policy] = {"planner": DreamPlanner(model, planner, seed=settings["seed"])}
     if settings["sb3"]:
+        if settings["algorithm"] == "RecurrentPPO":
+            raise ConfigError(
+                "RecurrentPPO remembers what it saw, and cannot be watched in a dream: give another policy"
+            )
         policy = load_sb3(Path(settings["sb3"]), settings["algorithm"])
-        if kind_seen(policy) == "both":
+        kind = kind_seen(policy)
+        if kind == "both":
             raise ConfigError(f"the policy in {settings['sb3']} sees frames and features: give one of either")
-        seen = frames_seen(policy.observation_space, model.spec)
+        SB3Actor(policy, model.spec, Filter(model, num_envs=1) if kind == "features" else None)  # or it does not fit
+        seen = frames_seen(policy.observation_space, model.spec) if kind == "frames" else 0
         found["policy"] = DreamActor(policy, model, frame_stack=seen)
     return found
 

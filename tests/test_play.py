@@ -16,13 +16,21 @@ from pathlib import Path
 
 import aiohttp
 import av
+import numpy as np
 import pytest
 from conftest import Watched
-from dreaming import PAIR, contexts, trained
+from dreaming import CHOICE, PAIR, contexts, trained
 from playwright.sync_api import Page
+from stable_baselines3 import PPO
 
+from agents.game import Game
+from agents.play import drivers
 from agents.play_server import is_loopback
+from agents.sb3 import ImaginedVecEnv
 from envs import make_env
+from envs.dream import Dream
+from envs.starts import ContextStarts
+from worldmodel.errors import ConfigError
 from worldmodel.pretrained import save_pretrained
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -254,3 +262,31 @@ def test_a_port_in_use_is_an_error_of_one_line(home: Path) -> None:
 def test_what_this_machine_alone_reaches() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org")))
+
+
+def settings(**changes: object) -> dict:
+    planner = {"kind": "cem", "horizon": 2, "candidates": 4, "iterations": 1, "elites": 2}
+    return {"planner": planner, "seed": 0, "sb3": None, "algorithm": "PPO", **changes}
+
+
+@pytest.mark.parametrize("observation", ["features", "frames"])
+def test_a_saved_policy_acts_in_the_dream(observation: str, tmp_path: Path) -> None:
+    model = trained(PAIR)
+    dream = Dream(model, ContextStarts(contexts()), num_envs=2, observation=observation)
+    kind = "MlpPolicy" if observation == "features" else "CnnPolicy"
+    PPO(kind, ImaginedVecEnv(dream), n_steps=2, batch_size=4, device="cpu").save(tmp_path / "ppo.zip")
+    found = drivers(settings(sb3=str(tmp_path / "ppo.zip")), model)
+    assert list(found) == ["planner", "policy"]
+    game = Game(model, None, ContextStarts(contexts()), drivers=found, samples=0, seed=0)
+    game.drive("policy")
+    view = game.step(np.full(2, 7, np.float32))
+    assert view.action is not None and np.abs(view.action).max() <= 1 and view.step == 1
+
+
+def test_a_policy_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    dream = Dream(trained(PAIR), ContextStarts(contexts()), num_envs=2, observation="features")
+    PPO("MlpPolicy", ImaginedVecEnv(dream), n_steps=2, batch_size=4, device="cpu").save(tmp_path / "ppo.zip")
+    with pytest.raises(ConfigError, match="acts in"):
+        drivers(settings(sb3=str(tmp_path / "ppo.zip")), trained(PAIR, CHOICE))
+    with pytest.raises(ConfigError, match="cannot be watched in a dream"):
+        drivers(settings(sb3="a.zip", algorithm="RecurrentPPO"), trained(PAIR))
