@@ -154,7 +154,10 @@ def test_a_folder_with_little_is_shown_as_far_as_it_goes(tmp_path: Path) -> None
     (tmp_path / "ladder.txt").write_text("rungs")
     save_pretrained(tmp_path / "checkpoints" / "000001", trained(PAIR), contexts())  # that holds nothing out
     found = Outline(write_report(tmp_path).read_text())
-    assert found.texts["h2"] == ["Episodes", "Goals", "The ladder", "The model's size", "Configuration"]
+    assert found.texts["h2"] == [
+        *("Episodes", "Goals", "The ladder", "What the model imagines", "The model's size", "Configuration"),
+    ]
+    assert any(text.startswith("Not shown: no held-out data is known for") for text in found.texts["p"])
     assert found.texts["td"][:11] == [
         *("random", "1.0", "0.0", "1.0", "1.0", "1"),
         *("by features", "1", "2", "0.250", "0.125"),
@@ -273,4 +276,9 @@ def test_a_run_in_anothers_model_shows_that_model(run: Path, tmp_path: Path) -> 
     found = Outline(write_report(tmp_path).read_text())
     assert found.texts["h2"][:3] == ["What the model imagines", "Error against the horizon", "The model's size"]
     (tmp_path / "config.yaml").write_text("checkpoint: nowhere\n")
-    assert Outline(write_report(tmp_path).read_text()).texts["h2"] == ["Configuration"]
+    found = Outline(write_report(tmp_path).read_text())
+    assert found.texts["h2"] == ["What the model imagines", "Configuration"]
+    assert any(text.startswith("Not shown: nowhere is not a checkpoint") for text in found.texts["p"])
+    (tmp_path / "dream.mp4").write_bytes(bytes(LARGEST + 1))
+    found = Outline(write_report(tmp_path).read_text())
+    assert "Too large for this page, and beside it in the run's folder: dream.mp4." in found.texts["p"]

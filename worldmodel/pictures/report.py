@@ -199,8 +199,10 @@ def _model(run: Path) -> list[Section]:
         folder = resolve(Path(given) if given else run)
         feedback = config.get("feedback", "features")
         model = from_pretrained(folder, feedback=feedback, device="cuda" if torch.cuda.is_available() else "cpu")
-    except CheckpointError:
-        return []
+    except CheckpointError as error:
+        if not given and not (run / "checkpoints").is_dir():
+            return []  # it has no model
+        return [Section("open-loop", "What the model imagines", text=f"Not shown: {error}")]
     sections = []
     context = int(config.get("context", CONTEXT))
     try:
@@ -218,8 +220,9 @@ def _model(run: Path) -> list[Section]:
         )
         sections.append(seen)
         sections += _errors(model, files, context)
-    except DataError:
-        pass  # it holds nothing out, or nothing long enough
+    except DataError as error:  # it holds nothing out, or nothing long enough
+        missing = ("errors", "Error against the horizon") if sections else ("open-loop", "What the model imagines")
+        sections.append(Section(*missing, text=f"Not shown: {error}"))
     rows = summarise(model.config, model.spec.action_size, model.spec.frame_size)
     table = [("", "parameters", "multiply-adds a frame")]
     table += [(name, f"{row['parameters']:,}", f"{row['multiply_adds']:,}") for name, row in rows.items()]
@@ -252,15 +255,21 @@ def _config(run: Path) -> DictConfig:
 
 
 def _media(run: Path) -> list[Section]:
-    def found(files: Mapping[str, str], kind: str) -> list[Media]:
-        every = (embedded(run / name, kind, label) for name, label in files.items())
-        return [media for media in every if media is not None]
+    def found(files: Mapping[str, str], kind: str) -> tuple[list[Media], str]:
+        """What there is, and what is too large."""
+        there = {name: label for name, label in files.items() if (run / name).is_file()}
+        every = {name: embedded(run / name, kind, label) for name, label in there.items()}
+        large = [name for name, media in every.items() if media is None]
+        told = f"Too large for this page, and beside it in the run's folder: {', '.join(large)}." if large else ""
+        return [media for media in every.values() if media is not None], told
 
     sections = []
-    if videos := found(VIDEOS, "video/mp4"):
-        sections.append(Section("videos", "Videos", videos=videos))
-    if pictures := found(PICTURES, "image/png"):
-        sections.append(Section("pictures", "Pictures", pictures=pictures))
+    videos, told = found(VIDEOS, "video/mp4")
+    if videos or told:
+        sections.append(Section("videos", "Videos", text=told, videos=videos))
+    pictures, told = found(PICTURES, "image/png")
+    if pictures or told:
+        sections.append(Section("pictures", "Pictures", text=told, pictures=pictures))
     return sections
 
 
