@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -200,6 +200,9 @@ def talk(address: str, *messages: str, origin: str | None = None, host: str | No
         url = address.replace("http", "ws").replace("/?", "/socket?") if "?" in address else f"{address}socket"
         async with aiohttp.ClientSession() as session, session.ws_connect(url, headers=headers) as line:
             found = [json.loads(await line.receive_str()) for _ in range(2)]
+            with suppress(TimeoutError):  # viewers of other tests may still be leaving, and all are told
+                while True:
+                    await line.receive_str(timeout=1)
             for message in messages:
                 await line.send_str(message)
                 found.append(json.loads(await line.receive_str()))
