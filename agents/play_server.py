@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hmac
 import ipaddress
 import json
@@ -12,22 +11,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import numpy as np
 from aiohttp import WSCloseCode, WSMsgType, web
-from PIL import Image
 
 from agents.game import Game, Keyboard, View
+from agents.play_pictures import png, recording
 from worldmodel.errors import EnvError, WorldModelError
-from worldmodel.pictures.side_by_side import Column, side_by_side
-from worldmodel.pictures.video import write_video
+from worldmodel.pictures.video import difference, write_video
 
 SPEEDS = (1, 30)  # decisions a second
-SCALE = 4  # of recordings
 LONGEST = 600  # moments of a recording, which are in memory until it is saved: beyond, its oldest go
 PATIENCE = 2.0  # seconds for a viewer to take a moment
 POLICY = "; ".join(
@@ -257,7 +252,7 @@ class PlayServer:
         view = self._game.view
         pictures = {"dream": view.dream}
         if view.real is not None:
-            pictures |= {"real": view.real, "difference": difference(view)}
+            pictures |= {"real": view.real, "difference": difference(view.real, view.dream)}
         return {
             "kind": "moment",
             "pictures": {name: png(frame) for name, frame in pictures.items()},
@@ -300,30 +295,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def difference(view: View) -> np.ndarray:
-    """Of dream and reality, absolute, (H, W, 3) uint8."""
-    assert view.real is not None
-    return np.abs(view.dream.astype(np.int16) - view.real).astype(np.uint8)
-
-
-def recording(views: list[View]) -> np.ndarray:
-    """Frames (t, h, w, 3) uint8 of a film of these moments: the dream, and beside it reality and the difference."""
-    last = views[-1]
-    columns = [Column(np.stack([view.dream for view in views]), ("dream", f"return {last.imagined:.1f}"))]
-    if last.real is not None:
-        columns += [
-            Column(
-                np.stack([view.real for view in views if view.real is not None]), ("real", f"return {last.earned:.1f}")
-            ),
-            Column(np.stack([difference(view) for view in views]), ("difference", "")),
-        ]
-    return side_by_side(columns, scale=SCALE)
-
-
-def png(frame: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 as a data URL."""
-    file = BytesIO()
-    Image.fromarray(frame).save(file, "PNG", compress_level=1)
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 
 from worldmodel.episode import Episode
 from worldmodel.errors import DataError, check_whole
+from worldmodel.pictures.video import difference
 from worldmodel.pixels import pixels
 from worldmodel.svg import WorldModel
 
@@ -45,7 +46,7 @@ class OpenLoop:
     @property
     def difference(self) -> np.ndarray:
         """Of what happened and the mean's future: absolute, of each channel, (t+1, h, w, 3) uint8."""
-        return np.abs(self.real.astype(np.int16) - self.imagined).astype(np.uint8)
+        return difference(self.real, self.imagined)
 
     @property
     def spread(self) -> np.ndarray:

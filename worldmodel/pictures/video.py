@@ -93,6 +93,11 @@ def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
     return frames if scale == 1 else frames.repeat(scale, 1).repeat(scale, 2)
 
 
+def difference(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
+    """Absolute difference of each channel, uint8: black where the two agree."""
+    return np.abs(real.astype(np.int16) - imagined).astype(np.uint8)
+
+
 def caption(text: str, colour: Colour, width: int, height: int) -> np.ndarray:
     """Centred text on the background, (height, width, 3) uint8; what does not fit is cut."""
     image = Image.new("RGB", (width, height), BACKGROUND)
