@@ -12,7 +12,7 @@ from worldmodel.errors import DataError
 from worldmodel.pictures.curve import learning_curve
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.png import write_png
-from worldmodel.pictures.reel import open_loop_frames
+from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pictures.sheet import open_loop_figure
 from worldmodel.pictures.video import write_video
 from worldmodel.records import read_records
@@ -40,7 +40,7 @@ def draw_dream(folder: Path, model: SVG, episode: Episode, *, context: int) -> l
     context = min(context, len(episode))
     rollout = imagine_open_loop(model, episode, context=context, samples=SAMPLES)
     video, picture = folder / "dream.mp4", folder / "dream.png"
-    write_video(video, open_loop_frames(rollout), fps=FPS)
+    write_video(video, open_loop_film(rollout), fps=FPS)
     write_png(picture, open_loop_figure(rollout.part(context + 20)))
     return [video, picture]
 

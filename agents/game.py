@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,10 +17,10 @@ from envs.spec import env_action
 from envs.starts import Starts
 from worldmodel.errors import ConfigError, WorldModelError, check_whole
 from worldmodel.pixels import pixels
-from worldmodel.spec import EnvSpec
 from worldmodel.svg import WorldModel
 
 PERSON = "person"
+HISTORY = 16  # frames that policies may look back on
 OVER = 0.5  # the task is over in the dream once it goes on with a probability below this
 
 
@@ -35,7 +36,8 @@ class View:
         real: (H, W, 3) uint8; None without a real environment.
         spread: deviation of the samples' pixels, the mean over the picture, in grey levels; None of fewer than two.
         reward, real_reward: of the last decision.
-        imagined: return since the start, in the dream of the mean.
+        imagined: return since the start, in the dream of the mean: what reality had earned when the dream last took its
+            state, and what has been dreamed since.
         deviation: of that return over samples; None of fewer than two.
         earned: return since the start, in reality.
         over: why it cannot go on, or nothing.
@@ -108,12 +110,13 @@ class Game:
         with torch.inference_mode():
             self._reality = self._model.initial(frames, torch.from_numpy(taken)[None].to(self._model.device))
             self._state = self._reality.repeat(self._rows)
-        self._begin(given)
-        self._real = given[-1] if self._env is not None else None
+        self._dreamed = deque(given, HISTORY)
+        self._begin()
+        self._happened = deque(given if self._env is not None else (), HISTORY)
         self._returns = np.zeros(self._rows)
         self._earned = 0.0
         self._reality_over = ""
-        self.view = View(0, 0, None, given[-1], self._real, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "")
+        self.view = View(0, 0, None, given[-1], self._real(), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, "")
         return self.view
 
     def drive(self, driver: str) -> None:
@@ -121,15 +124,26 @@ class Game:
         if driver not in self.drivers:
             raise ConfigError(f"the driver is {driver!r}: choose one of {', '.join(self.drivers)}")
         self.driver = driver
-        self._begin(self.view.dream[None])
+        self._begin()
 
     def resync(self) -> View:
-        """The dream goes on from where reality is; WorldModelError where there is none."""
-        if self._real is None:
+        """The dream goes on from where reality is, with what was earned there; WorldModelError where there is none."""
+        real = self._real()
+        if real is None:
             raise WorldModelError("there is no reality beside this dream: its environment could not be made")
         self._state = self._reality.repeat(self._rows)
-        self._begin(self._real[None])
-        self.view = replace(self.view, since=0, dream=self._real, spread=0.0, over=self._reality_over)
+        self._dreamed = self._happened.copy()
+        self._begin()
+        self._returns[:] = self._earned
+        self.view = replace(
+            self.view,
+            since=0,
+            dream=real,
+            spread=0.0,
+            imagined=self._earned,
+            deviation=0.0,
+            over=self._reality_over,
+        )
         return self.view
 
     @torch.inference_mode()
@@ -154,6 +168,7 @@ class Game:
         real_reward, reality_over = self._step_reality(vector)  # if it fails, the dream has not gone on either
         self._state = prediction.state
         self._returns += rewards
+        self._dreamed.append(frames[0])
         if self.driver != PERSON:
             self._policies[self.driver].advance(self._state[:1])
         over = "the task is over in the dream" if float(prediction.continues[0]) < OVER else ""
@@ -162,7 +177,7 @@ class Game:
             since=last.since + 1,
             action=np.array(action, np.float32),
             dream=frames[0],
-            real=self._real,
+            real=self._real(),
             spread=float(frames[1:].astype(np.float32).std(0).mean()) if self._rows > 2 else None,
             reward=float(rewards[0]),
             real_reward=real_reward,
@@ -184,69 +199,22 @@ class Game:
             return 0.0, ""
         taken = env_action(self.spec, vector.cpu().numpy())
         frame, reward, terminated, truncated, _ = self._env.step(taken)
-        self._real = np.array(frame)
-        self._reality = self._model.observe(self._reality, vector[None], self._tensor(self._real[None]))
+        self._happened.append(np.array(frame))
+        self._reality = self._model.observe(self._reality, vector[None], self._tensor(self._happened[-1][None]))
         self._earned += float(reward)
         if terminated or truncated:
             self._reality_over = "the task is over in reality" if terminated else "reality's time is up"
         return float(reward), self._reality_over
 
-    def _begin(self, frames: np.ndarray) -> None:
-        """Drivers have seen frames (t, H, W, 3), the last of them now."""
+    def _begin(self) -> None:
+        """Drivers have seen what was dreamed, the last of it now."""
         for policy in self._policies.values():
-            policy.begin(frames[None])
+            policy.begin(np.stack(self._dreamed)[None])
+
+    def _real(self) -> np.ndarray | None:
+        """What reality shows."""
+        return self._happened[-1] if self._happened else None
 
     def _tensor(self, frames: np.ndarray) -> Tensor:
         """Frames (t, H, W, 3) as (t, 3, H, W) on the model's device."""
         return torch.from_numpy(np.array(frames)).permute(0, 3, 1, 2).to(self._model.device)
-
-
-class Keyboard:
-    """Keys that are held, as an action.
-
-    Vectors: arrows move the first two numbers, D and A, W and S, E and Q the next three, by 1 either way; what no key
-    moves is 0. Choices: the left and the right arrow are the first two, digits all of the first ten; the last choice is
-    kept until another.
-    """
-
-    PAIRS = (("ArrowRight", "ArrowLeft"), ("ArrowUp", "ArrowDown"), ("d", "a"), ("w", "s"), ("e", "q"))
-
-    def __init__(self, spec: EnvSpec) -> None:
-        self._spec = spec
-        self._choice = 0
-        self._held: Sequence[str] = ()
-
-    def hold(self, keys: Sequence[str]) -> None:
-        """These keys, by their names in browsers, are down now, the newest last, and no others."""
-        self._held = keys
-        for key in keys:
-            if key in self.choices():
-                self._choice = self.choices()[key]
-
-    def action(self) -> np.ndarray:
-        """(a,) in [-1, 1], or one-hot."""
-        a = self._spec.action_size
-        if self._spec.action_kind == "discrete":
-            return np.eye(a, dtype=np.float32)[self._choice]
-        action = np.zeros(a, np.float32)
-        for i, (up, down) in enumerate(self.PAIRS[:a]):
-            action[i] = (up in self._held) - (down in self._held)
-        return action
-
-    def choices(self) -> dict[str, int]:
-        """The choice that each key stands for; none where actions are vectors."""
-        if self._spec.action_kind != "discrete":
-            return {}
-        keys = {str(i): i for i in range(min(10, self._spec.action_size))}
-        return keys | dict(zip(("ArrowLeft", "ArrowRight")[: self._spec.action_size], (0, 1), strict=False))
-
-    def legend(self) -> list[list[str]]:
-        """Pairs of a key and what it does, for a page to show."""
-        if self._spec.action_kind == "discrete":
-            return [[key, f"choice {choice}"] for key, choice in self.choices().items()]
-        a = self._spec.action_size
-        return [
-            [key, f"action {sign}" if a == 1 else f"action {i} {sign}"]
-            for i, pair in enumerate(self.PAIRS[:a])
-            for key, sign in zip(pair, "+−", strict=True)
-        ]

@@ -18,7 +18,7 @@ from agents.seeds import seed_of
 from worldmodel.checkpoint import numbered, prune
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
 from worldmodel.pictures.open_loop import imagine_open_loop
-from worldmodel.pictures.reel import open_loop_frames
+from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
@@ -100,7 +100,7 @@ class Learner:
         horizon = min(HORIZON, len(episode) - context + 1)
         with self.clock("evaluation_s"), self.trainer.fabric.autocast():
             rollout = imagine_open_loop(self.model, episode, context=context, horizon=horizon, samples=SAMPLES)
-            self.records.film("dream", self.progress.env_frames, open_loop_frames(rollout, scale=2), fps=FPS)
+            self.records.film("dream", self.progress.env_frames, open_loop_film(rollout, scale=2), fps=FPS)
 
     def evaluated(self) -> list[Episode]:
         """The episodes of the newest evaluation: nothing was ever fitted to them."""

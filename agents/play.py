@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +23,8 @@ from agents.dream_actors import DreamActor, DreamPlanner
 from agents.game import Game
 from agents.planners import make_planner
 from agents.planning import usual_horizon
-from agents.play_server import SPEEDS, PlayServer, is_loopback
+from agents.play_door import is_loopback
+from agents.play_server import SPEEDS, PlayServer
 from agents.sb3_policy import SB3Actor, frames_seen, kind_seen, load_sb3
 from agents.trust import Policy
 from envs import make_env
@@ -52,11 +54,11 @@ def main(config: DictConfig) -> None:
     if not (type(config.speed) is int and low <= config.speed <= high):
         raise ConfigError(f"speed is {config.speed}: set a whole number in {low}..{high}, decisions a second")
     token = None if is_loopback(config.host) else secrets.token_urlsafe(16)
-    with ThreadPoolExecutor(1, initializer=prepare_threads) as thread:
+    with listen(config.host, config.port) as door, ThreadPoolExecutor(1, initializer=prepare_threads) as thread:
         game = thread.submit(make_game, settings).result()
         try:
             server = PlayServer(game, thread, new_run(config), token=token, speed=config.speed)
-            asyncio.run(serve(server, config.host, config.port, token))
+            asyncio.run(serve(server, door, token))
         finally:
             thread.submit(game.close).result()
 
@@ -106,17 +108,21 @@ def drivers(settings: dict[str, Any], model: SVG) -> dict[str, Policy]:
     return found
 
 
-async def serve(server: PlayServer, host: str, port: int, token: str | None) -> None:
-    """Until SIGINT or SIGTERM; ConfigError where the address cannot be taken."""
+def listen(host: str, port: int) -> socket.socket:
+    """Takes the address, before anything is made that would be in vain; ConfigError where it cannot be taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise ConfigError(f"{host} port {port} cannot be used ({error.strerror}): set another port=") from error
+
+
+async def serve(server: PlayServer, door: socket.socket, token: str | None) -> None:
+    """Until SIGINT or SIGTERM."""
     runner = web.AppRunner(server.app(), shutdown_timeout=2)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"{host} port {port} cannot be used ({error.strerror}): set another port=") from error
-        _, number, *_ = runner.addresses[0]
+        await web.SockSite(runner, door).start()
+        host, number, *_ = door.getsockname()
         named = f"[{host}]" if ":" in host else host
         print(f"http://{named}:{number}/{f'?token={token}' if token else ''}  (Ctrl+C ends it)", flush=True)
         stop, loop = asyncio.Event(), asyncio.get_running_loop()

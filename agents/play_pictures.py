@@ -1,4 +1,4 @@
-"""What `agents.play` shows of a game: single frames for its page, and recordings."""
+"""What `agents.play` shows of a moment: single frames for its page, and those of a recording."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from worldmodel.pictures.viewer import data_url
 SCALE = 4  # of recordings
 
 
-def recording(views: list[View]) -> np.ndarray:
-    """Frames (t, h, w, 3) uint8 of a film of these moments: the dream, and beside it reality and the difference."""
-    last, dream = views[-1], np.stack([view.dream for view in views])
-    columns = [Column(dream, ("dream", f"return {last.imagined:.1f}"))]
-    if last.real is not None:
-        real = np.stack([view.real for view in views if view.real is not None])
-        columns += [
-            Column(real, ("real", f"return {last.earned:.1f}")),
-            Column(difference(real, dream), ("difference", "")),
-        ]
-    return side_by_side(columns, scale=SCALE)
+def pictures(view: View) -> dict[str, np.ndarray]:
+    """By name, (H, W, 3) uint8: the dream, and where there is a reality, that and their difference."""
+    if view.real is None:
+        return {"dream": view.dream}
+    return {"dream": view.dream, "real": view.real, "difference": difference(view.real, view.dream)}
+
+
+def recorded(view: View) -> np.ndarray:
+    """A recording's frame (h, w, 3) uint8: the pictures side by side, with the returns so far."""
+    told = {"dream": f"return {view.imagined:.1f}", "real": f"return {view.earned:.1f}", "difference": ""}
+    columns = [Column(picture[None], (name, told[name])) for name, picture in pictures(view).items()]
+    return side_by_side(columns, scale=SCALE)[0]
 
 
 def png(frame: np.ndarray) -> str:

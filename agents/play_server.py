@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
-import ipaddress
 import json
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from agents.game import Game, Keyboard, View
-from agents.play_pictures import png, recording
+from agents.game import Game
+from agents.keyboard import Keyboard
+from agents.play_door import HEADERS, check_origin, check_visitor
+from agents.play_pictures import pictures, png, recorded
 from worldmodel.errors import EnvError, WorldModelError
-from worldmodel.pictures.video import difference, write_video
+from worldmodel.pictures.video import VideoWriter
 
 SPEEDS = (1, 30)  # decisions a second
-LONGEST = 600  # moments of a recording, which are in memory until it is saved: beyond, its oldest go
 PATIENCE = 2.0  # seconds for a viewer to take a moment
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "img-src data:",
-        "style-src 'unsafe-inline'",
-        "script-src 'unsafe-inline'",
-        "connect-src 'self'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
-)
 
 
 class PlayServer:
@@ -61,7 +46,7 @@ class PlayServer:
         self._paused = True
         self._speed = speed
         self._told = ""
-        self._recorded: deque[View] | None = None
+        self._recording: VideoWriter | None = None
         self._recordings = 0
         self._rate = 0.0
         self._busy = asyncio.Lock()  # the game is changed by one at a time
@@ -83,20 +68,17 @@ class PlayServer:
         await asyncio.gather(self._pacing, return_exceptions=True)
         closing = (viewer.close(code=WSCloseCode.GOING_AWAY, message=b"the game has ended") for viewer in self._viewers)
         await asyncio.gather(*(asyncio.wait_for(each, PATIENCE) for each in closing), return_exceptions=True)
-        if self._recorded:
+        if self._recording:
             await self._save()
 
     async def _page(self, request: web.Request) -> web.Response:
-        self._check(request)
+        check_visitor(request, self._token)
         text = (files("agents") / "play.html").read_text()
-        headers = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
-        return web.Response(text=text, content_type="text/html", headers=headers)
+        return web.Response(text=text, content_type="text/html", headers=HEADERS)
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
-        self._check(request)
-        origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc != request.host:
-            raise web.HTTPForbidden(text=f"a page of {origin} may not play here: open the address that was printed")
+        check_visitor(request, self._token)
+        check_origin(request)
         socket = web.WebSocketResponse(heartbeat=20, max_msg_size=4096, compress=False)
         await socket.prepare(request)
         self._viewers.add(socket)
@@ -112,17 +94,6 @@ class PlayServer:
             self._press()
             await self._show()
         return socket
-
-    def _check(self, request: web.Request) -> None:
-        """Raises 403 without the token; and without one to ask for, for a name that is not this machine's own.
-
-        A page of another site, whose name was made to mean this machine, would else be let in.
-        """
-        if self._token is None and not is_loopback(urlsplit(f"//{request.host}").hostname or ""):
-            raise web.HTTPForbidden(text=f"{request.host} is not this machine: open the address that was printed")
-        given = request.query.get("token", "")
-        if self._token is not None and not hmac.compare_digest(given.encode(), self._token.encode()):
-            raise web.HTTPForbidden(text="the token is missing or wrong: open the address that was printed")
 
     async def _take(self, socket: web.WebSocketResponse, text: str) -> None:
         """What a viewer asks for; one that cannot be is answered with why."""
@@ -158,6 +129,7 @@ class PlayServer:
     def _hold(self, socket: web.WebSocketResponse, keys: Any) -> None:
         if not (isinstance(keys, list) and len(keys) <= 20 and all(isinstance(key, str) for key in keys)):
             raise ValueError(f"keys are {keys!r}: give a list of at most 20 names")
+        self._held.pop(socket, None)  # so that the newest come last
         self._held[socket] = keys
         self._press()
 
@@ -180,9 +152,11 @@ class PlayServer:
         self._speed = speed
 
     async def _record(self, on: Any) -> None:
-        if on and self._recorded is None:
-            self._recorded = deque([self._game.view], LONGEST)
-        elif not on and self._recorded:
+        if on and self._recording is None:
+            self._recordings += 1
+            self._recording = VideoWriter(self._folder / f"recording{self._recordings:03d}.mp4", fps=self._speed)
+            await self._change(lambda: None)
+        elif not on and self._recording:
             await self._save()
 
     async def _step(self, _: Any = None) -> None:
@@ -191,16 +165,20 @@ class PlayServer:
             self._paused = True
 
     async def _change(self, change: Callable[[], Any]) -> None:
-        """Changes the game in another thread, so that sockets stay alive."""
+        """Changes the game in another thread, so that sockets stay alive, and records what it came to."""
+
+        def changed() -> None:
+            change()
+            if self._recording is not None:
+                self._recording.add(recorded(self._game.view))
+
         async with self._busy:
             try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, change)
+                await asyncio.get_running_loop().run_in_executor(self._thread, changed)
             except WorldModelError:
                 raise
             except Exception as error:  # of whatever an environment raises: the page goes on, and says it
                 raise EnvError(f"the step failed ({error!r}): begin anew") from error
-            if self._recorded is not None:
-                self._recorded.append(self._game.view)
 
     async def _pace(self) -> None:
         """Steps the game until it is paused, and goes on when it no longer is."""
@@ -250,12 +228,9 @@ class PlayServer:
 
     def _moment(self) -> dict[str, Any]:
         view = self._game.view
-        pictures = {"dream": view.dream}
-        if view.real is not None:
-            pictures |= {"real": view.real, "difference": difference(view.real, view.dream)}
         return {
             "kind": "moment",
-            "pictures": {name: png(frame) for name, frame in pictures.items()},
+            "pictures": {name: png(frame) for name, frame in pictures(view).items()},
             "step": view.step,
             "since": view.since,
             "action": None if view.action is None else [round(float(x), 3) for x in view.action],
@@ -270,28 +245,19 @@ class PlayServer:
             "speed": self._speed,
             "rate": self._rate,
             "driver": self._game.driver,
-            "recording": self._recorded is not None,
+            "recording": self._recording is not None,
             "viewers": len(self._viewers),
         }
 
     async def _save(self) -> None:
-        """Writes what was recorded, and tells where; stops recording."""
-        assert self._recorded is not None
-        views, self._recorded = list(self._recorded), None
-        self._recordings += 1
-        path = self._folder / f"recording{self._recordings:03d}.mp4"
-        try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, lambda: write_video(path, recording(views), fps=self._speed))
-        except OSError as error:
-            self._told = f"{path} cannot be written: {error.strerror}"
-        else:
-            self._told = f"recorded {path}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is of this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        """Ends the recording, and tells where it is."""
+        async with self._busy:
+            recording, self._recording = self._recording, None
+            if recording is None:
+                return
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._thread, recording.save)
+            except OSError as error:
+                self._told = f"{recording.path} cannot be written: {error.strerror}"
+            else:
+                self._told = f"recorded {recording.path}"

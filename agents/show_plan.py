@@ -28,7 +28,7 @@ from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
-from worldmodel.pictures.search import Searched, search_frames
+from worldmodel.pictures.search import Searched, search_film
 from worldmodel.pictures.video import write_video
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
@@ -59,7 +59,7 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"decision is {config.decision}, the episode had {len(episode)}: set one before that")
     run = new_run(config)
     realised = realised_returns(episode, tracing.horizon)
-    frames = search_frames(watched.searches, watched.expected, realised, scale=config.scale)
+    frames = search_film(watched.searches, watched.expected, realised, scale=config.scale)
     write_video(run / "plan.mp4", frames, fps=FPS / 2)  # there is much to see
     Image.fromarray(frames[config.decision]).save(run / "plan.png")
     found = compare([watched.expected], [episode], tracing.horizon)

@@ -13,7 +13,8 @@ from dreaming import BOX, CHOICE, PAIR, Counter, contexts, trained
 from torch import Tensor
 
 from agents.dream_actors import DreamPlanner
-from agents.game import PERSON, Game, Keyboard
+from agents.game import PERSON, Game
+from agents.keyboard import Keyboard
 from agents.planners import CEM
 from envs.spec import action_space
 from envs.starts import ContextStarts
@@ -60,7 +61,7 @@ class Says:
         self.calls: list[Any] = []
 
     def begin(self, frames: np.ndarray) -> None:
-        self.calls.append(("begin", int(frames[0, -1, 0, 0, 0])))
+        self.calls.append(("begin", *frames[0, :, 0, 0, 0].tolist()))
 
     def act(self, state: State) -> Tensor:
         self.calls.append(("act", state.feature[0].tolist()))
@@ -125,10 +126,12 @@ def test_a_dream_goes_on_from_reality_when_asked() -> None:
     game = make(env=Reality())
     game.step(np.ones(2, np.float32))
     game.step(np.ones(2, np.float32))
+    assert game.view.imagined == 2 and game.view.earned == 4
     view = game.resync()
-    assert grey(view.dream) == 26 and (view.step, view.since) == (2, 0) and view.imagined == 2
+    assert grey(view.dream) == 26 and (view.step, view.since) == (2, 0)
+    assert view.imagined == view.earned == 4 and view.deviation == 0  # what was dreamed before is dropped
     view = game.step(np.ones(2, np.float32))
-    assert (view.step, view.since) == (3, 1) and view.imagined == 3
+    assert (view.step, view.since) == (3, 1) and view.imagined == 5 and view.earned == 6
     assert grey(view.real) == 29 and grey(view.dream) == 27  # a step from 26
     with pytest.raises(WorldModelError, match="there is no reality beside this dream"):
         make().resync()
@@ -140,7 +143,7 @@ def test_others_may_act_and_see_what_the_dream_shows() -> None:
     assert game.drivers == [PERSON, "robot"] and driver.calls == [("begin", 20)]
     game.step(np.ones(2, np.float32))
     game.drive("robot")
-    assert driver.calls[1:] == [("begin", 21)]
+    assert driver.calls[1:] == [("begin", 20, 21)]
     view = game.step(np.ones(2, np.float32))
     assert view.action is not None and view.action.tolist() == [0.5, 0.5] and env.taken[-1].tolist() == [0.5, 0.5]
     assert driver.calls[2:] == [("act", [2.0, 1.0, 20.0]), ("advance", [3.0, 2.0, 20.0])]  # sum, steps, first pixel
@@ -148,6 +151,19 @@ def test_others_may_act_and_see_what_the_dream_shows() -> None:
     assert game.step(np.zeros(2, np.float32)).action.tolist() == [0, 0]  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="the driver is 'ghost': choose one of person, robot"):
         game.drive("ghost")
+
+
+def test_who_begins_to_act_knows_what_was_seen_before() -> None:
+    driver = Says()
+    game = make(env=Reality(), robot=driver)
+    for _ in range(3):
+        game.step(np.ones(2, np.float32))
+    game.drive("robot")
+    game.resync()
+    assert driver.calls[1:] == [("begin", 20, 21, 22, 23), ("begin", 20, 23, 26, 29)]
+    alone = make(robot=driver)
+    given = contexts().frames.shape[1]
+    assert len(driver.calls[-1]) == 1 + given and alone.view.real is None  # all of the context
 
 
 def test_a_planner_plans_in_the_dream() -> None:

@@ -13,7 +13,7 @@ from dreaming import BOX, CHOICE, CONV, PAIR, Counter, trained
 from worldmodel.episode import Episode
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.pictures.open_loop import SPREAD_LEVELS, OpenLoop, coloured_spread, imagine_open_loop
-from worldmodel.pictures.reel import MARGIN, open_loop_frames
+from worldmodel.pictures.reel import MARGIN, open_loop_film
 from worldmodel.pictures.sheet import GAP, LABEL_HEIGHT, LABEL_WIDTH, open_loop_figure, sheet_of
 from worldmodel.pictures.signals import HEIGHT, Span, signals_image
 from worldmodel.pictures.video import (
@@ -207,10 +207,11 @@ def test_choices_are_drawn_by_their_number() -> None:
 def test_a_film_decodes_to_every_frame_in_its_place(tmp_path: Path) -> None:
     """Each panel carries the number of its frame, and its own."""
     rollout, scale = indexed(t=11, context=4, samples=3, size=(16, 16)), 4
-    frames = open_loop_frames(rollout, scale=scale)
+    film = open_loop_film(rollout, scale=scale)
+    frames = np.stack([*film])
     side, width = 16 * scale, 4 * 16 * scale + 3 * SEPARATOR
     assert frames.shape == (12, 2 * (CAPTION_HEIGHT + side) + TIMELINE + HEIGHT, width, 3)
-    write_video(tmp_path / "film.mp4", frames, fps=12)
+    write_video(tmp_path / "film.mp4", film, fps=12)
     with av.open(tmp_path / "film.mp4") as container:
         stream = container.streams.video[0]
         assert (stream.frames, stream.width, stream.height) == (12, width, frames.shape[1])
@@ -233,7 +234,7 @@ def test_a_film_decodes_to_every_frame_in_its_place(tmp_path: Path) -> None:
 
 def test_a_film_marks_the_context_and_the_moment() -> None:
     rollout = indexed(t=7, context=3, samples=0, size=(40, 40))
-    frames = open_loop_frames(rollout, scale=3)
+    frames = np.stack([*open_loop_film(rollout, scale=3)])
     width = 3 * 120 + 2 * SEPARATOR
     assert frames.shape[2] == width  # without samples there is no spread
 

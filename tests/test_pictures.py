@@ -12,7 +12,7 @@ from PIL import Image
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.pictures.curve import curve_figure, learning_curve
 from worldmodel.pictures.errors import draw_errors, errors_figure
-from worldmodel.pictures.video import write_gif, write_video
+from worldmodel.pictures.video import Film, VideoWriter, write_gif, write_video
 
 RED, GREEN, BLUE, GREY = (220, 30, 30), (30, 200, 30), (30, 30, 220), (128, 128, 128)
 
@@ -59,6 +59,32 @@ def test_a_video_is_replaced_whole(tmp_path: Path) -> None:
     path.write_bytes(b"an older, longer file" * 10_000)
     write_video(path, quarters(2, 16, 16), fps=5)
     assert len(decoded(path)[0]) == 2
+
+
+def test_a_film_is_drawn_as_it_is_written(tmp_path: Path) -> None:
+    frames, drawn = quarters(5, 16, 24), []
+
+    def draw(i: int) -> np.ndarray:
+        drawn.append(i)
+        return frames[i]
+
+    film = Film(5, draw)
+    write_video(tmp_path / "clip.mp4", film, fps=5)
+    assert drawn == [0, 1, 2, 3, 4] and len(film) == 5
+    np.testing.assert_allclose(decoded(tmp_path / "clip.mp4")[0][:, 4::8, 6::12], frames[:, 4::8, 6::12], atol=8)
+    write_gif(tmp_path / "drawn.gif", film, fps=5)
+    write_gif(tmp_path / "whole.gif", frames, fps=5)
+    assert (tmp_path / "drawn.gif").read_bytes() == (tmp_path / "whole.gif").read_bytes()
+    with pytest.raises(IndexError, match="frame 5 of 5"):
+        film[5]
+
+
+def test_a_video_that_fails_leaves_nothing_and_sizes_do_not_change(tmp_path: Path) -> None:
+    complaint = r"a frame is uint8 \(8, 16, 3\): give uint8 \(h, w, 3\), all of one size"
+    with pytest.raises(DataError, match=complaint), VideoWriter(tmp_path / "clip.mp4", fps=5) as writer:
+        writer.add(np.zeros((8, 8, 3), np.uint8))
+        writer.add(np.zeros((8, 16, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from stable_baselines3 import PPO
 
 from agents.game import Game
 from agents.play import drivers
-from agents.play_server import is_loopback
+from agents.play_door import is_loopback
 from agents.sb3 import ImaginedVecEnv
 from envs import make_env
 from envs.dream import Dream
@@ -143,9 +143,15 @@ def test_buttons_are_keys_too_and_the_planner_can_be_watched(seen: Watched) -> N
     wait_until(page, lambda: step(page) == 1)
     page.mouse.up()
     assert page.inner_text("#action") == "0, 1"
+    page.locator("#keys button").nth(0).focus()
+    page.keyboard.down("Enter")
+    page.keyboard.press("n")
+    wait_until(page, lambda: step(page) == 2)
+    page.keyboard.up("Enter")
+    assert page.inner_text("#action") == "1, 0"
     page.select_option("#driver", "planner")
     page.click("#step")
-    wait_until(page, lambda: step(page) == 2)
+    wait_until(page, lambda: step(page) == 3)
     assert page.input_value("#driver") == "planner"
     assert seen.complaints == []
 
@@ -163,6 +169,23 @@ def test_a_second_viewer_sees_the_same(seen: Watched, watched: Callable[..., Wat
     wait_until(seen.page, lambda: step(seen.page) == 2)
     other.close()
     wait_until(seen.page, lambda: seen.page.inner_text("#viewers") == "1")
+
+
+def test_what_any_viewer_holds_is_held(seen: Watched, watched: Callable[..., Watched], address: str) -> None:
+    other = watched().page
+    other.goto(address)
+    other.wait_for_selector("body[data-step]")
+    seen.page.keyboard.down("ArrowLeft")
+    other.keyboard.down("ArrowRight")  # the newer one
+    other.keyboard.press("n")
+    wait_until(seen.page, lambda: step(seen.page) == 1)
+    assert seen.page.inner_text("#action") == "0, 1"
+    other.close()  # and its key is let go
+    wait_until(seen.page, lambda: seen.page.inner_text("#viewers") == "1")
+    seen.page.keyboard.press("n")
+    wait_until(seen.page, lambda: step(seen.page) == 2)
+    assert seen.page.inner_text("#action") == "1, 0"
+    seen.page.keyboard.up("ArrowLeft")
 
 
 def test_a_broken_line_is_mended(seen: Watched) -> None:
@@ -249,6 +272,18 @@ def test_beyond_this_machine_a_token_is_asked_for(home: Path, watched: Callable[
         _, errors = process.communicate(timeout=30)
         assert process.returncode == 0 and errors == ""
         page.wait_for_selector("body[data-line=broken]")
+
+
+def test_a_dream_alone_says_why_and_shows_no_reality(home: Path, watched: Callable[..., Watched]) -> None:
+    seen = watched()
+    with playing(home, "port=0", "run=alone", "env=gymnasium", "env.id=nowhere/Nothing-v0") as (why, process):
+        assert process.stdout is not None and why == "the"
+        seen.page.goto(process.stdout.readline().split()[0])
+        seen.page.wait_for_selector("body[data-step]")
+        assert not seen.page.is_visible("#real") and not seen.page.is_visible("#resync")
+        seen.page.click("#step")
+        wait_until(seen.page, lambda: step(seen.page) == 1)
+        assert seen.page.is_visible("#dream") and seen.complaints == []
 
 
 def test_a_port_in_use_is_an_error_of_one_line(home: Path) -> None:

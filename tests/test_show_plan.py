@@ -21,7 +21,7 @@ from agents.show_plan import Watched
 from agents.tracing import Tracing
 from envs import make_env
 from worldmodel.errors import DataError
-from worldmodel.pictures.search import PLOTS, Searched, search_frames
+from worldmodel.pictures.search import PLOTS, Searched, search_film
 from worldmodel.pictures.video import CAPTION_HEIGHT, SEPARATOR
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import read_records
@@ -52,7 +52,7 @@ def searched(number: int, m: int = 2, steps: int = 3) -> Searched:
 
 def test_each_decision_shows_what_was_seen_and_its_best_plans_futures() -> None:
     searches = [searched(i) for i in range(4)]
-    frames = search_frames(searches, [1.0, 2.0, 3.0, 4.0], [1.5, 2.5, None, None], scale=10)
+    frames = np.stack([*search_film(searches, [1.0, 2.0, 3.0, 4.0], [1.5, 2.5, None, None], scale=10)])
     label = 2 * CAPTION_HEIGHT + 20
     left = 160 + SEPARATOR + label
     assert frames.shape == (4, CAPTION_HEIGHT + 2 * (80 + SEPARATOR) + PLOTS, left + 3 * (80 + SEPARATOR), 3)
@@ -67,9 +67,9 @@ def test_each_decision_shows_what_was_seen_and_its_best_plans_futures() -> None:
 
 def test_what_does_not_fit_together_is_not_drawn() -> None:
     with pytest.raises(DataError, match="1 searches, 2 expected and 1 realised returns: give one of each"):
-        search_frames([searched(0)], [1.0, 2.0], [None])
+        search_film([searched(0)], [1.0, 2.0], [None])
     with pytest.raises(DataError, match="0 searches"):
-        search_frames([], [], [])
+        search_film([], [], [])
 
 
 def test_what_is_noted_is_what_was_searched() -> None:

@@ -21,7 +21,7 @@ def column(t: int, h: int, w: int, *, first: int, captions: tuple[str, str] = ("
 
 
 def test_the_shorter_column_holds_its_last_frame() -> None:
-    shown = side_by_side([column(2, 4, 6, first=10), column(5, 4, 6, first=100)], scale=3)
+    shown = np.stack([*side_by_side([column(2, 4, 6, first=10), column(5, 4, 6, first=100)], scale=3)])
     assert shown.shape == (5, TOP + 12, 2 * 18 + SEPARATOR, 3) and shown.dtype == np.uint8
     left, right = shown[:, TOP:, :18], shown[:, TOP:, 18 + SEPARATOR :]
     assert [frame[3:].min() for frame in left] == [frame[3:].max() for frame in left] == [10, 11, 11, 11, 11]
@@ -33,7 +33,7 @@ def test_the_shorter_column_holds_its_last_frame() -> None:
 
 def test_each_column_has_its_own_two_lines() -> None:
     captions = [("pendulum", "planner"), ("cartpole", "random")]
-    shown = side_by_side([column(2, 8, 100, first=1, captions=pair) for pair in captions], scale=1)
+    shown = np.stack([*side_by_side([column(2, 8, 100, first=1, captions=pair) for pair in captions], scale=1)])
     for i, pair in enumerate(captions):
         for line, text in enumerate(pair):
             rows = slice(line * CAPTION_HEIGHT, (line + 1) * CAPTION_HEIGHT)
@@ -43,13 +43,14 @@ def test_each_column_has_its_own_two_lines() -> None:
 
 
 def test_sizes_may_differ() -> None:
-    shown = side_by_side([column(1, 4, 6, first=10), column(1, 8, 2, first=20)], scale=2)
+    shown = np.stack([*side_by_side([column(1, 4, 6, first=10), column(1, 8, 2, first=20)], scale=2)])
     assert shown.shape == (1, TOP + 16, 12 + SEPARATOR + 4, 3)
     assert (shown[0, TOP + 8 :, :12] == BACKGROUND).all() and (shown[0, TOP + 2 :, 12 + SEPARATOR :] == 20).all()
 
 
 def test_one_column_has_no_separator() -> None:
-    assert side_by_side([column(3, 4, 6, first=10)], scale=1).shape == (3, TOP + 4, 6, 3)
+    (*shown,) = side_by_side([column(3, 4, 6, first=10)], scale=1)
+    assert [frame.shape for frame in shown] == [(TOP + 4, 6, 3)] * 3
 
 
 def test_what_is_no_column_is_an_error() -> None:

@@ -12,13 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from worldmodel.errors import DataError
-from worldmodel.pictures.video import gif
+from worldmodel.pictures.video import Frames, gif
 
 
 class Records:
@@ -59,12 +58,12 @@ class Records:
                 self._board.add_scalar(f"{kind}/{name}", value, step)
         self._board.flush()
 
-    def film(self, name: str, step: int, frames: np.ndarray, *, fps: float) -> None:
-        """Frames (t, h, w, 3) uint8 to look at in TensorBoard, moving, among its images at `step`.
+    def film(self, name: str, step: int, frames: Frames, *, fps: float) -> None:
+        """Frames to look at in TensorBoard, moving, among its images at `step`.
 
         As a GIF: torch's own `add_video` does not go with MoviePy 2.
         """
-        _, height, width, _ = frames.shape
+        height, width, _ = frames[0].shape
         picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=gif(frames, fps=fps))
         summary = Summary(value=[Summary.Value(tag=name, image=picture)])
         self._board._get_file_writer().add_summary(summary, step)

@@ -19,7 +19,7 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.held_out import held_out_episodes
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.png import write_png
-from worldmodel.pictures.reel import open_loop_frames
+from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pictures.sheet import open_loop_figure
 from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import check_fits, from_pretrained
@@ -57,9 +57,9 @@ def main(config: DictConfig) -> None:
     run = new_run(config)
     print(f"{files[config.episode]}, played by {episode.actor}")
     write_png(run / "open_loop.png", open_loop_figure(rollout, columns=config.columns, scale=config.scale))
-    frames = open_loop_frames(rollout, scale=config.scale)
-    write_video(run / "open_loop.mp4", frames, fps=config.fps)
-    write_gif(run / "open_loop.gif", frames, fps=config.fps)
+    film = open_loop_film(rollout, scale=config.scale)
+    write_video(run / "open_loop.mp4", film, fps=config.fps)
+    write_gif(run / "open_loop.gif", film, fps=config.fps)
     for name in ("open_loop.png", "open_loop.mp4", "open_loop.gif"):
         print(run / name)
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
 from worldmodel.pictures.signals import DPI, shade
-from worldmodel.pictures.video import BACKGROUND, CAPTION_HEIGHT, IMAGINED, SEPARATOR, TEXT, caption, enlarge
+from worldmodel.pictures.video import BACKGROUND, CAPTION_HEIGHT, IMAGINED, SEPARATOR, TEXT, Film, caption, enlarge
 
 PLOTS = 190  # pixels of height, for what is drawn beneath the frames
 REALISED = "#E69F00"
@@ -41,10 +41,10 @@ class Searched:
     spreads: np.ndarray
 
 
-def search_frames(
+def search_film(
     searches: Sequence[Searched], expected: Sequence[float], realised: Sequence[float | None], *, scale: int = 2
-) -> np.ndarray:
-    """A film of an episode's decisions, for `write_video` at scale 1.
+) -> Film:
+    """An episode's decisions, for `write_video` at scale 1.
 
     To the left what the agent saw, to the right the best plans' imagined futures, a row each, after the return that is
     imagined for it. Beneath them: scores by iteration (all, the middle half, and the median), the spread of candidates
@@ -58,7 +58,7 @@ def search_frames(
         scale: whole factor of enlargement of the futures; what the agent saw is twice as large.
 
     Returns:
-        (decisions, height, width, 3) uint8.
+        A frame a decision.
 
     Raises DataError where there is no decision, or not one number for each.
     """
@@ -67,7 +67,7 @@ def search_frames(
             f"{len(searches)} searches, {len(expected)} expected and {len(realised)} realised returns: "
             "give one of each for every decision, one or more"
         )
-    return np.stack([_moment(searches, expected, realised, now, scale) for now in range(len(searches))])
+    return Film(len(searches), lambda now: _moment(searches, expected, realised, now, scale))
 
 
 def _moment(

@@ -1,7 +1,9 @@
-"""Frames to mp4 and GIF files, and what stands around them. All frames here are (t, h, w, 3) uint8."""
+"""Frames to mp4 and GIF files, and what stands around them. Frames are (t, h, w, 3) uint8, a single one (h, w, 3)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -24,46 +26,109 @@ SEPARATOR = 4  # pixels between columns
 TIMELINE = 8  # pixels
 
 
-def write_video(path: Path, frames: np.ndarray, *, fps: float, scale: int = 1) -> None:
-    """Writes an mp4 (h264, yuv420p) that every browser plays; the file appears whole or not at all.
+@dataclass(frozen=True)
+class Film:
+    """Frames (h, w, 3) uint8 that are drawn when they are looked at: a long film takes no more memory than a short one.
+
+    Attributes:
+        count: of frames.
+        draw: one of them, by its index.
+    """
+
+    count: int
+    draw: Callable[[int], np.ndarray]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        if not 0 <= i < self.count:
+            raise IndexError(f"frame {i} of {self.count}")
+        return self.draw(i)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.draw, range(self.count))
+
+
+Frames = np.ndarray | Film
+"""What moves: (t, h, w, 3) uint8, or the same drawn frame by frame."""
+
+
+class VideoWriter:
+    """An mp4 (h264, yuv420p) that every browser plays, made frame by frame; a ``with`` that ends well saves it.
 
     Args:
-        path: of the file; its folder must exist.
-        frames: (t, h, w, 3) uint8, t >= 1. An odd size gains one row or column, since yuv420p needs even ones.
+        path: of the file, which appears whole or not at all; its folder must exist.
         fps: frames per second, > 0; need not be whole.
-        scale: whole factor of nearest-neighbour enlargement.
+
+    Raises ConfigError for fps out of range.
+    """
+
+    def __init__(self, path: Path, *, fps: float) -> None:
+        if not fps > 0:
+            raise ConfigError(f"fps is {fps}: set it above 0")
+        self.path = path
+        self._size: tuple[int, ...] = ()
+        self._file = BytesIO()
+        self._container = av.open(self._file, "w", format="mp4")
+        rate = Fraction(fps).limit_denominator(1000)
+        self._stream = self._container.add_stream("libx264", rate=rate, options={"crf": "18"})
+        self._stream.pix_fmt = "yuv420p"
+
+    def add(self, frame: np.ndarray) -> None:
+        """The next frame (h, w, 3) uint8, of the first one's size; DataError for another.
+
+        An odd size gains one row or column, since yuv420p needs even ones.
+        """
+        first = not self._size
+        self._size = self._size or frame.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or frame.shape != self._size:
+            raise DataError(f"a frame is {frame.dtype} {frame.shape}: give uint8 (h, w, 3), all of one size")
+        h, w, _ = frame.shape
+        if h % 2 or w % 2:
+            frame = np.pad(frame, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+        if first:
+            self._stream.height, self._stream.width, _ = frame.shape
+        self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+
+    def save(self) -> None:
+        """No more frames; DataError where there was none."""
+        if not self._size:
+            raise DataError(f"there is no frame for {self.path}: give uint8 (h, w, 3), one or more")
+        self._container.mux(self._stream.encode())  # what the encoder still holds back
+        self._container.close()
+        write_atomic(self.path, self._file.getvalue())
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            self.save()
+
+
+def write_video(path: Path, frames: Frames, *, fps: float, scale: int = 1) -> None:
+    """Writes frames to an mp4, each enlarged by a whole factor (nearest neighbour).
 
     Raises:
         DataError: frames of another shape or type, or none.
         ConfigError: fps or scale out of range.
     """
-    if not fps > 0:
-        raise ConfigError(f"fps is {fps}: set it above 0")
-    frames = enlarge(frames, scale)
-    _, h, w, _ = frames.shape
-    if h % 2 or w % 2:
-        frames = np.pad(frames, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
-    file = BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "18"})
-        _, stream.height, stream.width, _ = frames.shape
-        stream.pix_fmt = "yuv420p"
+    with VideoWriter(path, fps=fps) as writer:
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())  # what the encoder still holds back
-    write_atomic(path, file.getvalue())
+            writer.add(enlarge(frame[None], scale)[0])
 
 
-def write_gif(path: Path, frames: np.ndarray, *, fps: float, colours: int = 128) -> None:
+def write_gif(path: Path, frames: Frames, *, fps: float, colours: int = 128) -> None:
     """Writes `gif` to a file, which appears whole or not at all; its folder must exist. Raises what that raises."""
     write_atomic(path, gif(frames, fps=fps, colours=colours))
 
 
-def gif(frames: np.ndarray, *, fps: float, colours: int = 128) -> bytes:
+def gif(frames: Frames, *, fps: float, colours: int = 128) -> bytes:
     """A GIF that repeats for ever.
 
     Args:
-        frames: (t, h, w, 3) uint8, t >= 1.
+        frames: one or more.
         fps: frames per second, > 0; a GIF knows hundredths of a second only, and browsers slow down what is above 50.
         colours: of one palette for all frames, in 2..256: fewer make a smaller file.
 
@@ -75,9 +140,10 @@ def gif(frames: np.ndarray, *, fps: float, colours: int = 128) -> bytes:
         raise ConfigError(f"fps is {fps}: set it above 0, to 50 at most")
     if type(colours) is not int or not 2 <= colours <= 256:
         raise ConfigError(f"colours is {colours!r}: set a whole number in 2..256")
-    frames = enlarge(frames, 1)
+    if not len(frames):
+        raise DataError("there is no frame for a GIF: give uint8 (h, w, 3), one or more")
     # A palette of each frame's own would flicker: one for a sample of all of them, stacked.
-    some = frames[np.unique(np.linspace(0, len(frames) - 1, 16).round().astype(int))]
+    some = enlarge(np.stack([frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, 16).round().astype(int))]), 1)
     palette = Image.fromarray(some.reshape(-1, *some.shape[2:])).quantize(colours)
     first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
     file = BytesIO()
@@ -87,10 +153,15 @@ def gif(frames: np.ndarray, *, fps: float, colours: int = 128) -> bytes:
 
 def enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
     """Every pixel as a square of `scale` by `scale`: (t, h*scale, w*scale, 3) uint8; raises DataError, ConfigError."""
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
-        raise DataError(f"frames are {frames.dtype} {frames.shape}: give uint8 (t, h, w, 3) with t >= 1")
+    check_frames(frames)
     check_whole("scale", scale, 1)
     return frames if scale == 1 else frames.repeat(scale, 1).repeat(scale, 2)
+
+
+def check_frames(frames: np.ndarray) -> None:
+    """DataError for what is not (t, h, w, 3) uint8, t >= 1."""
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape:
+        raise DataError(f"frames are {frames.dtype} {frames.shape}: give uint8 (t, h, w, 3) with t >= 1")
 
 
 def difference(real: np.ndarray, imagined: np.ndarray) -> np.ndarray:
@@ -106,13 +177,11 @@ def caption(text: str, colour: Colour, width: int, height: int) -> np.ndarray:
     return np.asarray(image)
 
 
-def draw_timeline(canvas: np.ndarray, context: int) -> None:
-    """On (t, height, width, 3): frames seen so far in full colour, those to come dimmed, a notch after the context."""
-    t, _, width, _ = canvas.shape
-    edges = np.arange(t + 1) * width // t
+def timeline(now: int, count: int, context: int, width: int) -> np.ndarray:
+    """(width, 3) uint8: frames up to `now` in full colour, those to come dimmed, a notch where the context ends."""
+    edges = np.arange(count + 1) * width // count
     bar = np.empty((width, 3), np.uint8)
     bar[: edges[context]], bar[edges[context] :] = CONTEXT, IMAGINED
-    for i in range(t):
-        canvas[i, :, : edges[i + 1]] = bar[: edges[i + 1]]
-        canvas[i, :, edges[i + 1] :] = bar[edges[i + 1] :] // 3
-    canvas[:, :, max(0, edges[context] - 1) : edges[context] + 1] = 255
+    bar[edges[now + 1] :] //= 3
+    bar[max(0, edges[context] - 1) : edges[context] + 1] = 255
+    return bar
