@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 from lightning_fabric import Fabric
 
 from agents.actor import Actor
@@ -22,10 +21,9 @@ from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.feedback import FEEDBACKS
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
-from worldmodel.replay import Replay
 from worldmodel.svg import SVG
 from worldmodel.trainer import batch_to
-from worldmodel.validation import open_loop_errors
+from worldmodel.validation import fixed_windows, open_loop_errors
 
 WINDOWS = 128  # that errors are measured on
 
@@ -78,8 +76,7 @@ def plan_in(
 
 def imagined_errors(checkpoint: Path, paths: Sequence[Path], fabric: Fabric, *, context: int, horizon: int) -> Errors:
     """A saved model's errors on windows of some episodes, the same for every model, fed back in each way."""
-    windows = Replay(paths).sample(WINDOWS, context + horizon, np.random.default_rng(0), minimum=context + 1)
-    batch = batch_to(windows, fabric.device)
+    batch = batch_to(fixed_windows(paths, WINDOWS, context=context, horizon=horizon), fabric.device)
     return {
         feedback: open_loop_errors(from_pretrained(checkpoint, feedback=feedback, device=fabric.device), batch, context)
         for feedback in FEEDBACKS

@@ -6,12 +6,11 @@ the model draws it, how the search narrowed, and what plans were expected to ear
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
-import numpy as np
-import torch
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -21,18 +20,18 @@ from agents.measuring import play
 from agents.planners import make_planner
 from agents.planning import PlanningAgent, usual_horizon
 from agents.seeds import seed_of
-from agents.tracing import Iteration, Tracing
+from agents.tracing import Tracing, Watched
 from envs import make_env
 from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
-from worldmodel.pictures.search import Searched, search_film
+from worldmodel.pictures.search import search_film
 from worldmodel.pictures.video import write_video
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
-from worldmodel.run_folder import new_run
+from worldmodel.run_folder import check_new, new_run
 from worldmodel.trainer import make_fabric
 
 
@@ -49,98 +48,37 @@ def main(config: DictConfig) -> None:
     model = from_pretrained(settings["checkpoint"], feedback=config.feedback, device=fabric.device)
     env = make_env(settings["env"], rendering=config.rendering)
     check_fits(model.spec, env.env_spec, config.checkpoint)
+    longest = -(-model.spec.time_limit // model.spec.action_repeat)
+    if 0 < longest <= config.decision:
+        raise ConfigError(f"decision is {config.decision}, an episode has {longest} at most: set one before that")
+    check_new(config)
     tracing = Tracing(make_planner(settings["planner"], model.spec, horizon=usual_horizon(model)))
     watched = Watched(
         PlanningAgent(model, tracing, latents=config.latents), tracing, elites=config.elites, columns=config.columns
     )
     episode = play(env, watched, "planner", seed_of(config.seed, "evaluate"), fabric)
     env.close()
-    if config.decision >= len(episode):
-        raise ConfigError(f"decision is {config.decision}, the episode had {len(episode)}: set one before that")
     run = new_run(config)
     realised = realised_returns(episode, tracing.horizon)
-    frames = search_film(watched.searches, watched.expected, realised, scale=config.scale)
-    write_video(run / "plan.mp4", frames, fps=FPS / 2)  # there is much to see
-    Image.fromarray(frames[config.decision]).save(run / "plan.png")
+    film = search_film(watched.searches, watched.expected, realised, scale=config.scale)
+    write_video(run / "plan.mp4", film, fps=FPS / 2)  # there is much to see
+    shown = min(config.decision, len(film) - 1)  # an episode may end early
+    Image.fromarray(film[shown]).save(run / "plan.png")
     found = compare([watched.expected], [episode], tracing.horizon)
-    told = {"decisions": found.decisions, "expected": found.expected, "realised": found.realised}
+    spec = episode.spec
+    told = {"env": spec.env, "task": spec.task, "seed": config.seed, "horizon": tracing.horizon, **asdict(found)}
     records = Records(run)
     try:
         records.write("header", 0, **provenance(settings))
-        records.write("plans", 0, episode_return=episode.total, horizon=tracing.horizon, **told)
+        records.write("plans", 0, episode_return=episode.total, **told)
     finally:
         records.close()
-    print(f"return {episode.total:.1f} in {len(episode)} decisions")
+    print(f"return {episode.total:.1f} in {len(episode)} decisions; the picture is of decision {shown}")
     if found.expected is not None and found.realised is not None:
         over = f"over {tracing.horizon} decisions plans were expected to earn"
         print(f"{over} {found.expected:.2f}, and {found.realised:.2f} came")
     for path in (run / "plan.png", run / "plan.mp4", run / "metrics.jsonl", write_report(run)):
         print(path)
-
-
-class Watched:
-    """A planning agent, an `Actor` like it, whose searches are noted.
-
-    Args:
-        agent: plans with `tracing`.
-        elites: best plans whose futures are drawn.
-        columns: moments of each future that are drawn at most, evenly spaced, with the last.
-
-    Attributes:
-        searches: of each decision of the present episode.
-        expected: the return of each decision's plan over its horizon, as `PlanningAgent.expected_return` gives it.
-    """
-
-    def __init__(self, agent: PlanningAgent, tracing: Tracing, *, elites: int, columns: int) -> None:
-        self._agent = agent
-        self._tracing = tracing
-        self._elites = elites
-        horizon = tracing.horizon
-        self._ahead = np.unique(np.linspace(1, horizon, min(columns, horizon)).round().astype(int))
-        if columns == 1:
-            self._ahead = np.array([horizon])
-        self.searches: list[Searched] = []
-        self.expected: list[float] = []
-
-    def reset(self, frame: np.ndarray) -> None:
-        """An episode begins."""
-        self._agent.reset(frame)
-        self._frame = frame
-        self.searches, self.expected = [], []
-
-    def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
-        """The agent's action (a,)."""
-        action = self._agent.act(generator, exploration)
-        plan = self._agent.plan
-        assert plan is not None
-        frames, returns = self._agent.futures(plan.elites[: self._elites])
-        self.expected.append(self._agent.expected_return())
-        self.searches.append(
-            Searched(
-                frame=np.array(self._frame),
-                futures=frames[:, self._ahead - 1],
-                returns=returns,
-                ahead=self._ahead,
-                scores=[_finite(iteration) for iteration in self._tracing.iterations],
-                spreads=np.stack([_spread(iteration) for iteration in self._tracing.iterations]),
-            )
-        )
-        return action
-
-    def observe(self, action: np.ndarray, frame: np.ndarray, generator: torch.Generator) -> None:
-        """The agent sees it too."""
-        self._agent.observe(action, frame, generator)
-        self._frame = frame
-
-
-def _finite(iteration: Iteration) -> np.ndarray:
-    scores = iteration.scores.float()
-    return scores[scores.isfinite()].cpu().numpy()
-
-
-def _spread(iteration: Iteration) -> np.ndarray:
-    """Of each decision's actions over candidates, (h,)."""
-    return iteration.candidates.float().var(0, correction=0).mean(-1).sqrt().cpu().numpy()
 
 
 if __name__ == "__main__":

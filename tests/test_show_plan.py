@@ -17,8 +17,7 @@ from PIL import Image
 
 from agents.planners import CEM
 from agents.planning import PlanningAgent
-from agents.show_plan import Watched
-from agents.tracing import Tracing
+from agents.tracing import Tracing, Watched
 from envs import make_env
 from worldmodel.errors import DataError
 from worldmodel.pictures.search import PLOTS, Searched, search_film
@@ -109,6 +108,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     env = make_env(ENV)
     save_pretrained(home / "model", trained(PAIR, env.env_spec), contexts(env.env_spec))
     env.close()
+    (home / "taken").mkdir()
+    (home / "taken" / "config.yaml").touch()
     return home
 
 
@@ -126,9 +127,14 @@ def test_it_films_an_episode_and_says_what_plans_were_worth(show_plan: Command, 
     with av.open(home / "shown" / "plan.mp4") as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     (record,) = read_records(home / "shown" / "metrics.jsonl", "plans")
-    assert told == f"return {record['episode_return']:.1f} in {len(frames)} decisions" and record["horizon"] == 4
+    assert told.startswith(
+        f"return {record['episode_return']:.1f} in {len(frames)} decisions; the picture is of decision 1"
+    )
+    assert record["horizon"] == 4 and record["env"] == "cartpole_gym"
     expected, realised = re.findall(r"-?\d+\.\d\d", worth)
     assert (expected, realised) == (f"{record['expected']:.2f}", f"{record['realised']:.2f}")
+    report = (home / "shown" / "report.html").read_text()
+    assert "What plans were worth" in report and f"<td>{expected}</td>" in report and "seed 0</h1>" in report
     assert len(frames) == math.ceil(record["episode_return"] / 2) >= 3  # 1 a step, two steps a decision
     with Image.open(home / "shown" / "plan.png") as image:
         picture = np.asarray(image)
@@ -138,7 +144,8 @@ def test_it_films_an_episode_and_says_what_plans_were_worth(show_plan: Command, 
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["decision=10"], "error: decision is 10, the episode had "),
+        (["decision=10"], "error: decision is 10, an episode has 10 at most"),
+        (["run=taken", "decision=1"], "error: taken already holds a run: choose another run="),
         (["elites=0"], "error: elites is 0: set a whole number >= 1"),
         (["env.action_repeat=3"], "error: the model in model was trained on another environment: action_repeat 2"),
         (["checkpoint=nowhere"], "error: nowhere is not a checkpoint folder"),

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from worldmodel.errors import DataError
 from worldmodel.replay import split
-from worldmodel.run_folder import CONFIG
+from worldmodel.run_folder import read_config
 
 
 def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
@@ -53,9 +51,7 @@ def _fitted_to(run: Path) -> list[Path]:
 
 def _train_data(run: Path) -> tuple[Sequence[Path], float]:
     """Its folders of data, and the share of each that it holds out; none where the run is of another command."""
-    if not (run / CONFIG).is_file():
-        return [], 0.0
-    config = OmegaConf.load(run / CONFIG)
+    config = read_config(run)
     if "held_out" not in config:
         return [], 0.0
     data = config.data

@@ -13,6 +13,14 @@ from worldmodel.files import write_atomic
 CONFIG = "config.yaml"
 
 
+def read_config(folder: Path) -> DictConfig:
+    """The configuration that a run was made with; empty where the folder has none."""
+    path = folder / CONFIG
+    config = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
+    assert isinstance(config, DictConfig)
+    return config
+
+
 def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[str]) -> DictConfig:
     """The configuration a run is to use: as composed, or for a resumed run the one in its folder.
 
@@ -68,7 +76,12 @@ def make_run(config: DictConfig) -> Path:
 
 
 def new_run(config: DictConfig) -> Path:
-    """The folder of a run that is over too soon to be resumed; ConfigError when it holds a run already."""
+    """The folder of a run that is over too soon to be resumed; raises as `check_new`."""
+    check_new(config)
+    return make_run(config)
+
+
+def check_new(config: DictConfig) -> None:
+    """ConfigError when the run's folder holds a run already: to be called early, where much work comes before it."""
     if (Path(config.run) / CONFIG).exists():
         raise ConfigError(f"{config.run} already holds a run: choose another run=")
-    return make_run(config)

@@ -21,10 +21,10 @@ from worldmodel.errors import check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
-from worldmodel.replay import Batch, Replay, split
+from worldmodel.replay import Replay, split
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
-from worldmodel.validation import open_loop_errors
+from worldmodel.validation import fixed_windows, open_loop_errors
 
 CONTEXTS = 16  # start contexts a checkpoint carries
 VALIDATION_WINDOWS = 64
@@ -46,7 +46,9 @@ def main(config: DictConfig) -> None:
     fitted, held_out = ([path for part in parts for path in part[which]] for which in range(2))
     replay = Replay(fitted)
     contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
-    windows = validation_windows(held_out, config.context, config.horizon)
+    windows = None
+    if held_out:
+        windows = fixed_windows(held_out, VALIDATION_WINDOWS, context=config.context, horizon=config.horizon)
 
     saved = latest(checkpoints) if config.resume else None
     torch.manual_seed(config.seed)
@@ -88,14 +90,6 @@ def main(config: DictConfig) -> None:
             prune(checkpoints)
     records.close()
     print(latest(checkpoints))
-
-
-def validation_windows(held_out: list[Path], context: int, horizon: int) -> Batch | None:
-    """The windows that open-loop errors are measured on, the same every time; None where nothing is held out."""
-    if not held_out:
-        return None
-    generator = np.random.default_rng(0)
-    return Replay(held_out).sample(VALIDATION_WINDOWS, context + horizon, generator, minimum=context + 1)
 
 
 if __name__ == "__main__":

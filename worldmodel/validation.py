@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from worldmodel.errors import DataError
-from worldmodel.replay import Batch
+from worldmodel.replay import Batch, Replay
 from worldmodel.svg import SVG
+
+
+def fixed_windows(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> Batch:
+    """Windows of episodes, the same every time, so that models and moments can be compared.
+
+    Each has `context` frames and up to `horizon` decisions more, one at least.
+    Raises DataError where no episode is long enough.
+    """
+    return Replay(paths).sample(count, context + horizon, np.random.default_rng(0), minimum=context + 1)
 
 
 @torch.inference_mode()

@@ -7,36 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from omegaconf import DictConfig, OmegaConf
 
-from worldmodel.checkpoint import resolve
-from worldmodel.episode import load_episode
-from worldmodel.errors import CheckpointError, DataError
+from worldmodel.errors import DataError
 from worldmodel.files import write_atomic
-from worldmodel.held_out import held_out_episodes
 from worldmodel.pictures.curve import curve_figure
-from worldmodel.pictures.errors import errors_figure
 from worldmodel.pictures.losses import has_terms, terms_figure
-from worldmodel.pictures.open_loop import imagine_open_loop
+from worldmodel.pictures.model_sections import model_sections
 from worldmodel.pictures.page import Media, Page, Section, embedded, render
 from worldmodel.pictures.themed import themed_svg
-from worldmodel.pictures.viewer import rewards_svg, viewer_data
-from worldmodel.pretrained import from_pretrained
 from worldmodel.published import ENV_FRAMES, published_returns
 from worldmodel.records import read_records
-from worldmodel.replay import Replay
-from worldmodel.run_folder import CONFIG
-from worldmodel.size import summarise
-from worldmodel.svg import SVG
-from worldmodel.trainer import batch_to
-from worldmodel.validation import copy_last_errors, open_loop_errors
+from worldmodel.run_folder import CONFIG, read_config
 
-FRAMES = 80  # of the rollout in the viewer, at most
-SAMPLES = 4
 LADDER = "ladder.txt"
-CONTEXT = 5  # frames given, where the run's configuration does not say
-WINDOWS, HORIZON = 64, 15  # that errors are measured on
 PARTS = {"playing": "episode", "fitting": "fit", "dreaming": "dream"}  # and the records whose seconds are theirs
 VIDEOS = {
     "dream.mp4": "An evaluated episode beside what the model imagines of it",
@@ -63,7 +46,7 @@ def write_report(run: Path) -> Path:
     sections = [
         *_learning(run, records),
         *_outcomes(run, records),
-        *_model(run),
+        *model_sections(run),
         *_fitting(records),
         *_effort(records),
         *_media(run),
@@ -84,6 +67,7 @@ def _records(metrics: Path) -> dict[str, list[dict[str, Any]]]:
         "collection",
         "reaching",
         "film",
+        "plans",
         "episode",
         "fit",
         "dream",
@@ -93,7 +77,7 @@ def _records(metrics: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _title(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    kinds = ("evaluation", "collection", "reaching", "film")
+    kinds = ("evaluation", "collection", "reaching", "film", "plans")
     told = next((records[kind][-1] for kind in kinds if kind in records), None)
     return f"{told['env']}, {told['task']}, seed {told['seed']}" if told else run.name
 
@@ -115,13 +99,13 @@ def _learning(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
         return []
     evaluations, chance = records["evaluation"], records["random_policy"][-1]
     env, task = evaluations[-1]["env"], evaluations[-1]["task"]
-    reported = {} if _config(run).get("goal") else published_returns(env, task)
+    reported = {} if read_config(run).get("goal") else published_returns(env, task)
     curve = themed_svg(
         lambda: curve_figure(evaluations, float(np.mean(chance["returns"])), reported=reported, at=ENV_FRAMES),
         f"Learning curve: returns of evaluations against environment frames, {env} {task}",
     )
     rows = {"random policy": chance["returns"]}
-    goal = _config(run).get("goal")
+    goal = read_config(run).get("goal")
     told = f"Planned for the goal {goal}, not for these rewards." if goal else ""
     if not evaluations[-1]["env_frames"]:  # it learned nothing
         rows["the checkpoint's model"] = evaluations[-1]["returns"]
@@ -147,6 +131,15 @@ def _outcomes(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
             distances = (f"{np.mean(record[key]):.3f}" for key in ("final", "nearest"))
             table.append((record["policy"], str(record["reached"]), str(len(record["final"])), *distances))
         sections.append(Section("reaching", "Goals", table=table))
+    if "plans" in records:
+        table = [("plans", "expected", "came", "correlation")]
+        for record in records["plans"]:
+            numbers = (record[key] for key in ("expected", "realised", "correlation"))
+            shown = ("–" if value is None else f"{value:.2f}" for value in numbers)
+            table.append((f"{record['decisions']} of {record['horizon']} decisions", *shown))
+        text = f"The episode earned {records['plans'][-1]['episode_return']:.1f}. The table has mean returns of plans "
+        text += "that ended within it: what they were expected to earn, and what came."
+        sections.append(Section("plans", "What plans were worth", text=text, table=table))
     if (run / LADDER).is_file():
         sections.append(Section("ladder", "The ladder", code=(run / LADDER).read_text()))
     return sections
@@ -189,69 +182,6 @@ def _effort(records: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Section]
     if "evaluation" in records and "evaluation_s" in (last := records["evaluation"][-1]):
         table.append(("evaluation", f"{last['evaluation_s'] / 60:.1f}", "", ""))
     return [Section("effort", "Where the time went", table=table)] if len(table) > 1 else []
-
-
-def _model(run: Path) -> list[Section]:
-    """The newest model: what it imagines of held-out data, its errors, and its size."""
-    config = _config(run)
-    given = config.get("checkpoint")  # of a run that acted in a model and learned nothing
-    try:
-        folder = resolve(Path(given) if given else run)
-        feedback = config.get("feedback", "features")
-        model = from_pretrained(folder, feedback=feedback, device="cuda" if torch.cuda.is_available() else "cpu")
-    except CheckpointError as error:
-        if not given and not (run / "checkpoints").is_dir():
-            return []  # it has no model
-        return [Section("open-loop", "What the model imagines", text=f"Not shown: {error}")]
-    sections = []
-    context = int(config.get("context", CONTEXT))
-    try:
-        files = held_out_episodes(folder, run / "evaluation" if given else None)
-        episode = load_episode(files[0])
-        known = min(context, len(episode))
-        horizon = min(FRAMES - known, len(episode) - known + 1)
-        rollout = imagine_open_loop(model, episode, context=known, horizon=horizon, samples=SAMPLES)
-        text = (
-            f"An episode that the model was not fitted to ({files[0].parent.name}/{files[0].name}, played by "
-            f"{episode.actor}): {known} frames are given, the others imagined under the same actions."
-        )
-        seen = Section(
-            "open-loop", "What the model imagines", text=text, viewer=viewer_data(rollout), rewards=rewards_svg(rollout)
-        )
-        sections.append(seen)
-        sections += _errors(model, files, context)
-    except DataError as error:  # it holds nothing out, or nothing long enough
-        missing = ("errors", "Error against the horizon") if sections else ("open-loop", "What the model imagines")
-        sections.append(Section(*missing, text=f"Not shown: {error}"))
-    rows = summarise(model.config, model.spec.action_size, model.spec.frame_size)
-    table = [("", "parameters", "multiply-adds a frame")]
-    table += [(name, f"{row['parameters']:,}", f"{row['multiply_adds']:,}") for name, row in rows.items()]
-    return [*sections, Section("size", "The model's size", table=table)]
-
-
-def _errors(model: SVG, files: Sequence[Path], context: int) -> list[Section]:
-    windows = Replay(files).sample(WINDOWS, context + HORIZON, np.random.default_rng(0), minimum=context + 1)
-    batch = batch_to(windows, model.device)
-    errors = {
-        "the model": open_loop_errors(model, batch, context),
-        "the last given frame": copy_last_errors(model, batch, context),
-    }
-    svg = themed_svg(
-        lambda: errors_figure(errors),
-        "Squared errors of imagined rewards, frames and embeddings against the horizon, of the model and of "
-        "copying the last given frame",
-    )
-    text = (
-        f"On {WINDOWS} windows of {len(files)} held-out episodes, after {context} given frames; 1 is as good as "
-        "the mean."
-    )
-    return [Section("errors", "Error against the horizon", text=text, figures=[svg])]
-
-
-def _config(run: Path) -> DictConfig:
-    config = OmegaConf.load(run / CONFIG) if (run / CONFIG).is_file() else OmegaConf.create()
-    assert isinstance(config, DictConfig)
-    return config
 
 
 def _media(run: Path) -> list[Section]:

@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 from worldmodel.pictures.open_loop import OpenLoop
 from worldmodel.pictures.video import BACKGROUND, CONTEXT, IMAGINED, TEXT, Colour
 
+Shade = str | tuple[float, float, float]
+"""A colour as matplotlib has it."""
+
 DPI = 100
 ACTIONS = ("#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#56B4E9")  # told apart by the colour-blind too
 NAMED = 6  # numbers of an action that a legend names
@@ -55,10 +58,7 @@ def add_signals(figure: Figure, rollout: OpenLoop, span: Span) -> tuple[Axes, Ax
 
     times = np.arange(1, t + 1)
     rewards = panel(0)
-    for sample in rollout.sample_rewards:
-        rewards.plot(times, sample, color=shade(IMAGINED), linewidth=0.7, alpha=0.4)
-    rewards.plot(times, rollout.rewards, color=shade(TEXT), linewidth=1.6, label="earned")
-    rewards.plot(times, rollout.imagined_rewards, color=shade(IMAGINED), linewidth=1.6, label="imagined")
+    plot_rewards(rewards, rollout, earned=shade(TEXT), imagined=shade(IMAGINED))
     rewards.set_ylabel("reward", color=shade(TEXT), fontsize=8)
     rewards.tick_params(labelbottom=False)
     actions = panel(1)
@@ -81,6 +81,15 @@ def add_signals(figure: Figure, rollout: OpenLoop, span: Span) -> tuple[Axes, Ax
     return rewards, actions
 
 
+def plot_rewards(axes: Axes, rollout: OpenLoop, *, earned: Shade, imagined: Shade) -> None:
+    """True rewards, imagined ones, and those of each sample, at the frames that they led to."""
+    times = np.arange(1, len(rollout.rewards) + 1)
+    for sample in rollout.sample_rewards:
+        axes.plot(times, sample, color=imagined, linewidth=0.7, alpha=0.4)
+    axes.plot(times, rollout.rewards, color=earned, linewidth=1.6, label="earned")
+    axes.plot(times, rollout.imagined_rewards, color=imagined, linewidth=1.6, label="imagined")
+
+
 def signals_image(rollout: OpenLoop, width: int, span: Span) -> np.ndarray:
     """The same as a picture of its own, (HEIGHT, width, 3) uint8."""
     figure = Figure(figsize=(width / DPI, HEIGHT / DPI), dpi=DPI, facecolor=shade(BACKGROUND))
@@ -90,7 +99,7 @@ def signals_image(rollout: OpenLoop, width: int, span: Span) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def shade(colour: Colour) -> tuple[float, float, float]:
+def shade(colour: Colour) -> Shade:
     """A colour as matplotlib has it."""
     red, green, blue = colour
     return red / 255, green / 255, blue / 255

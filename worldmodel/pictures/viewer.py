@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from worldmodel.pictures.open_loop import OpenLoop, coloured_spread
+from worldmodel.pictures.signals import plot_rewards
 from worldmodel.pictures.themed import themed_svg
 
 COLUMNS = 16  # frames side by side in one picture
 LEFT, RIGHT = 0.09, 0.99  # where rewards begin and end, in widths of their figure
-IMAGINED = "#0072B2"
+EARNED, IMAGINED = "#E69F00", "#0072B2"
 
 
 def viewer_data(rollout: OpenLoop) -> dict[str, Any]:
@@ -68,11 +69,7 @@ def rewards_svg(rollout: OpenLoop) -> str:
         t = len(rollout.rewards)
         figure = Figure(figsize=(8, 1.5))
         axes = figure.add_axes((LEFT, 0.24, RIGHT - LEFT, 0.62))
-        times = np.arange(1, t + 1)
-        for sample in rollout.sample_rewards:
-            axes.plot(times, sample, color=IMAGINED, linewidth=0.7, alpha=0.4)
-        axes.plot(times, rollout.rewards, color="#E69F00", linewidth=1.6, label="earned")
-        axes.plot(times, rollout.imagined_rewards, color=IMAGINED, linewidth=1.6, label="imagined")
+        plot_rewards(axes, rollout, earned=EARNED, imagined=IMAGINED)
         axes.axvline(rollout.context - 0.5, color="0.5", linestyle=":", linewidth=1)
         axes.set_xlim(-0.5, t + 0.5)
         axes.set_ylabel("reward", fontsize=8)
