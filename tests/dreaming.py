@@ -106,6 +106,9 @@ class Counter:
     def value(self, state: State) -> Tensor:
         return torch.zeros(len(state))
 
+    def nats(self, frames: Tensor, actions: Tensor) -> Tensor | None:
+        return None
+
     def decode(self, state: State) -> Tensor:
         self.calls["decode"].append(len(state))
         _, steps, pixel = state.feature.unbind(1)

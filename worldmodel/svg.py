@@ -15,6 +15,7 @@ from worldmodel.encoder import Encoder, LightEncoder
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.feedback import Advance, Feedback, feed_pixels
+from worldmodel.gaussian import kl
 from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Cells, GaussianPredictor, Predictor, tiled
 from worldmodel.spec import EnvSpec
@@ -62,6 +63,8 @@ class WorldModel(Protocol):
     def value(self, state: State) -> Tensor: ...
 
     def decode(self, state: State) -> Tensor: ...
+
+    def nats(self, frames: Tensor, actions: Tensor) -> Tensor | None: ...
 
 
 class SVG(nn.Module):
@@ -144,6 +147,12 @@ class SVG(nn.Module):
     def first_feature(self, embedding: Tensor) -> Tensor:
         """Of a frame (b, ...) that nothing is known to have come before: as if it stood still."""
         return self.features(embedding, embedding.new_zeros(len(embedding), self.spec.action_size), embedding)
+
+    def features_of(self, embeddings: Tensor, actions: Tensor) -> Tensor:
+        """Of every frame of windows: embeddings (b, t, ...) and the actions (b, t-1, a) between them to (b, t, ...)."""
+        before, after = embeddings[:, :-1].flatten(0, 1), embeddings[:, 1:].flatten(0, 1)
+        later = self.features(before, actions.flatten(0, 1), after).unflatten(0, actions.shape[:2])
+        return torch.cat([self.first_feature(embeddings[:, 0])[:, None], later], 1)
 
     def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
         """Filters a context: frames (b, k, c, height, width) uint8 and the actions (b, k-1, a) between them.
@@ -229,6 +238,14 @@ class SVG(nn.Module):
         if frame is None:
             frame = self.decoder(self.embedding(state), state.skips.maps, state.skips.rows)
         return self.statistics.restore(frame)
+
+    def nats(self, frames: Tensor, actions: Tensor) -> Tensor | None:
+        """KL of the posterior from the prior at each transition (b, t-1), all frames (b, t, ...) being given."""
+        flat, _ = self.encode(frames.flatten(0, 1))
+        features = self.features_of(flat.unflatten(0, frames.shape[:2]), actions)
+        posterior, _ = self.posterior.sequence(features[:, 1:])
+        prior, _ = self.prior.sequence(features[:, :-1])
+        return kl(posterior, prior).flatten(2).sum(2)
 
     def predict(self, feature: Tensor, z: Tensor, action: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
         """One step of the frame predictor: feature (b, ...), z (b, *noise_shape), action (b, a) to the next feature."""

@@ -137,8 +137,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     frames = model.statistics.standardise(frames)
     shift(frames, how.shift, generator)
     embeddings, maps = _encode(model, frames, last)
-    paired = model.features(embeddings[:, :-1].flatten(0, 1), actions.flatten(0, 1), embeddings[:, 1:].flatten(0, 1))
-    features = torch.cat([model.first_feature(embeddings[:, 0])[:, None], paired.view(b, t - 1, *paired.shape[1:])], 1)
+    features = model.features_of(embeddings, actions)
     skips = Skips(maps, torch.arange(b, device=frames.device))
 
     posterior, posterior_cells = model.posterior.sequence(features[:, 1:])

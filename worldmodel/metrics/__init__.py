@@ -1,0 +1,1 @@
+"""How good predicted video is: frame by frame, as a set of clips, and what it says of rewards."""

@@ -1,0 +1,208 @@
+"""A model's open-loop video beside the truth: every metric at every step, of its mean, its samples, and baselines."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.metrics.clips import Stream
+from worldmodel.metrics.distances import frechet_distance, polynomial_mmd
+from worldmodel.replay import Batch, Replay
+from worldmodel.svg import WorldModel
+
+FrameMetric = Callable[[Tensor, Tensor], Tensor]
+"""Predicted and true frames (b, c, h, w) in [0, 1], to (b,)."""
+
+HIGHER = ("psnr", "ssim", "vgg16_cosine")  # is better; of all others, lower
+ROWS = 16  # windows that are imagined at a time
+MEAN, COPY, AVERAGE, GIVEN = "mean of z", "copy last frame", "mean frame", "all frames given"
+SAMPLE, REAL = "one sample", "real clips"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found; nothing of the context counts anywhere.
+
+    Attributes:
+        windows, horizon, context, samples: how many windows, frames each that were predicted, frames before them that
+            were given, and samples.
+        frames: by metric and by what predicted, the mean over windows at each of the horizon's steps. ``reward`` is
+            the squared error as a share of the rewards' variance; ``kl``, in nats, is of the posterior from the prior,
+            when all frames are given.
+        errors: the same way, the standard error over windows of the mean over the horizon.
+        clips: by stream and by what predicted, ``frechet`` and ``mmd`` to real clips of other episodes. As many real
+            clips, those that were to be predicted, stand beside: what two sets of the same source have.
+    """
+
+    windows: int
+    horizon: int
+    context: int
+    samples: int
+    frames: Mapping[str, Mapping[str, Sequence[float]]]
+    errors: Mapping[str, Mapping[str, float]]
+    clips: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def halves(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> tuple[Batch, Batch]:
+    """Two sets of `count` whole windows, of every other episode each: to predict, and to compare with.
+
+    Raises DataError for fewer than two episodes, or where one half has none that is long enough.
+    """
+    for name, value, least in (("windows", count, 2), ("context", context, 1), ("horizon", horizon, 2)):
+        check_whole(name, value, least)
+    if len(paths) < 2:
+        raise DataError(f"there is {len(paths)} episode: give two or more, one to predict and one to compare with")
+    length = context + horizon
+
+    def windows(half: Sequence[Path]) -> Batch:
+        return Replay(half).sample(count, length, np.random.default_rng(0), minimum=length)
+
+    return windows(paths[::2]), windows(paths[1::2])
+
+
+@torch.inference_mode()
+def evaluate_video(
+    model: WorldModel,
+    windows: Batch,
+    reference: Batch,
+    *,
+    context: int,
+    samples: int,
+    frame_metrics: Mapping[str, FrameMetric],
+    streams: Mapping[str, Stream],
+    seed: int = 0,
+) -> Evaluation:
+    """Filters each window's context, imagines the rest under its actions, and compares.
+
+    Best of N is, of each metric, the sample that is best over the horizon (Denton & Fergus 2018); mean of N, over all.
+
+    Args:
+        model: in evaluation mode.
+        windows: that are predicted, without padding, as many as
+        reference: of other episodes.
+        context: frames given, at least 1.
+        samples: futures whose z are drawn, beside that of their means.
+        frame_metrics, streams: by name; features of streams other than ``fvd`` are standardised by the reference's.
+        seed: of the draws.
+
+    Raises DataError for windows with padding, or not as many as in the reference.
+    """
+    check_whole("samples", samples, 0)
+    n, t = windows.frames.shape[:2]
+    if not 1 <= context < t - 1:
+        raise ConfigError(f"context is {context} frames, windows have {t}: leave two or more to predict")
+    if not bool(windows.mask.all() and reference.mask.all()) or windows.frames.shape != reference.frames.shape:
+        raise DataError("windows and reference must be whole, and as many: take both from `halves`")
+    generator = torch.Generator().manual_seed(seed)
+    average = reference.frames[:, context:].flatten(0, 1).double().mean(0).round().to(torch.uint8)
+    reward_mean = float(reference.rewards[:, context - 1 :].mean())
+    found: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    drawn: dict[str, list[Tensor]] = defaultdict(list)
+    for first in range(0, n, ROWS):
+        frames, actions, rewards = (x[first : first + ROWS] for x in (windows.frames, windows.actions, windows.rewards))
+        b = len(frames)
+        imagined, earned = imagine(model, frames, actions, context, samples, generator)
+        true, given = frames[:, context:], frames[:, context - 1 : context].expand(-1, t - context, -1, -1, -1)
+        for name, metric in frame_metrics.items():
+            of_rows = per_frame(metric, imagined, true[:, None].expand_as(imagined))  # (b, 1 + samples, horizon)
+            record(found[name], of_rows, samples, higher=name in HIGHER)
+            found[name][COPY].append(per_frame(metric, given, true))
+            found[name][AVERAGE].append(per_frame(metric, average.expand(b, t - context, -1, -1, -1), true))
+        came = rewards[:, context - 1 :]
+        record(found["reward"], (earned - came[:, None]).square(), samples, higher=False)
+        last = rewards[:, context - 2 : context - 1] if context > 1 else torch.full((b, 1), reward_mean)
+        found["reward"][COPY].append((last - came).square())
+        found["reward"][AVERAGE].append((reward_mean - came).square())
+        nats = model.nats(frames.to(model.device), actions.to(model.device))
+        if nats is not None:
+            found["kl"][GIVEN].append(nats[:, context - 1 :].cpu())
+        drawn[MEAN].append(imagined[:, 0])
+        if samples:
+            drawn[SAMPLE].append(imagined[:, 1])
+        drawn[COPY].append(given)
+    variance = float(windows.rewards[:, context - 1 :].double().var(correction=0))
+    scale = {"reward": 1 / variance if variance > 1e-8 else 1.0}  # a reward that never varies keeps its unit
+    whole = {
+        metric: {row: scale.get(metric, 1.0) * torch.cat(parts).double().cpu() for row, parts in rows.items()}
+        for metric, rows in found.items()
+    }
+    clips = {row: torch.cat(parts) for row, parts in drawn.items()} | {REAL: windows.frames[:, context:]}
+    return Evaluation(
+        windows=n,
+        horizon=t - context,
+        context=context,
+        samples=samples,
+        frames={metric: {row: x.mean(0).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
+        errors={
+            metric: {row: float(x.mean(1).std() / n**0.5) for row, x in rows.items()} for metric, rows in whole.items()
+        },
+        clips={name: distances(name, stream, clips, reference.frames[:, context:]) for name, stream in streams.items()},
+    )
+
+
+def imagine(
+    model: WorldModel, frames: Tensor, actions: Tensor, context: int, samples: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Frames (b, 1 + samples, horizon, c, h, w) uint8 on the processor, the mean of z first, and rewards of as many."""
+    b, rows = len(frames), 1 + samples
+    frames, actions = frames.to(model.device), actions.to(model.device)
+    state = model.initial(frames[:, :context], actions[:, : context - 1]).repeat(rows)
+    drawn, earned = [], []
+    for action in actions[:, context - 1 :].unbind(1):
+        noise = torch.randn(b, rows, *model.noise_shape, generator=generator)
+        noise[:, 0] = 0
+        noise = noise.flatten(0, 1).to(model.device)
+        prediction = model.imagine(state, action.repeat_interleave(rows, 0), noise=noise)
+        state = prediction.state
+        drawn.append((255 * model.decode(state).float().clamp(0, 1)).round().to(torch.uint8).cpu())
+        earned.append(prediction.reward.float().cpu())
+    return torch.stack(drawn, 1).unflatten(0, (b, rows)), torch.stack(earned, 1).unflatten(0, (b, rows))
+
+
+def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor) -> Tensor:
+    """Of frames (..., c, h, w) uint8, to (...)."""
+    shape = true.shape[:-3]
+    return metric(unit(predicted.flatten(0, -4)), unit(true.flatten(0, -4))).view(shape)
+
+
+def unit(frames: Tensor) -> Tensor:
+    """uint8 frames, in [0, 1]."""
+    return frames.float() / 255
+
+
+def record(rows: dict[str, list[Tensor]], values: Tensor, samples: int, *, higher: bool) -> None:
+    """Files values (b, 1 + samples, horizon) under what predicted them."""
+    rows[MEAN].append(values[:, 0])
+    if samples:
+        drawn = values[:, 1:]
+        over = drawn.mean(2)
+        best = over.argmax(1) if higher else over.argmin(1)
+        rows[f"best of {samples}"].append(drawn[torch.arange(len(drawn)), best])
+        rows[f"mean of {samples}"].append(drawn.mean(1))
+
+
+def distances(
+    name: str, stream: Stream, clips: Mapping[str, Tensor], reference: Tensor
+) -> Mapping[str, Mapping[str, float]]:
+    """Of each kind of clips (n, t, c, h, w) uint8 to the reference's, in the features of a stream."""
+
+    def features(of: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
+        parts = [stream(unit(of[i : i + ROWS])).double().cpu() for i in range(0, len(of), ROWS)]
+        return torch.cat(parts).numpy()
+
+    real = features(reference)
+    centre, scale = (0.0, 1.0) if name == "fvd" else (real.mean(0), float(np.sqrt(real.var(0).mean())) or 1.0)
+    known = (real - centre) / scale
+    found = {}
+    for row, of in clips.items():
+        x = (features(of) - centre) / scale
+        found[row] = {"frechet": frechet_distance(known, x), "mmd": polynomial_mmd(known, x)}
+    return found
