@@ -7,10 +7,7 @@ Minari keeps data sets under ``MINARI_DATASETS_PATH``, by default in ``~/.minari
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,15 +18,14 @@ from gymnasium import spaces
 from envs.gym import resize
 from envs.pixels import describe
 from envs.spec import action_vector, env_action
-from worldmodel.episode import Episode, episode_path, load_episode, save_episode
+from worldmodel.episode import UNKNOWN_SEED, Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import ConfigError, DataError, EnvError
-from worldmodel.files import temporary_path
+from worldmodel.files import whole_folder
 from worldmodel.replay import Replay, split
 from worldmodel.spec import EnvSpec
 
 OURS = "svg_worldmodel"  # key of the metadata that makes a data set one of ours
 SCHEMA_VERSION = 1
-UNKNOWN_SEED = -1
 SMALLEST_PICTURE = (
     32  # pixels a side: Minari's own rule, for smaller arrays are maps of codes (MiniGrid's), not colours
 )
@@ -62,7 +58,7 @@ def export_folder(folder: Path, dataset: str) -> Path:
         raise DataError(f"{target} already exists: choose another name or version, or `minari delete {dataset}`")
     if namespace is not None and namespace not in minari.namespace.list_local_namespaces():
         minari.namespace.create_namespace(namespace)
-    with _whole(target) as temporary:
+    with whole_folder(target) as temporary:
         _write(minari, temporary / "data", dataset, spec, paths)
     return target
 
@@ -100,7 +96,7 @@ def import_dataset(dataset: str, folder: Path, *, name: str, size: Sequence[int]
     else:
         spec, key = _describe(source, name, (size[0], size[1])), _picture_key(source.observation_space, dataset)
     notes = source.storage.get_episode_metadata(source.episode_indices)
-    with _whole(folder) as temporary:
+    with whole_folder(folder) as temporary:
         for index, (data, note) in enumerate(zip(source.iterate_episodes(), notes, strict=True)):
             pictures = data.observations if key is None else data.observations[key]
             try:
@@ -225,19 +221,6 @@ def _vectors(spec: EnvSpec, space: spaces.Space[Any], actions: np.ndarray) -> np
     assert isinstance(space, spaces.Box)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     return ((np.asarray(actions, np.float64) - (low + high) / 2) / ((high - low) / 2)).astype(np.float32)
-
-
-@contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which on leaving gets its name; an exception inside leaves nothing behind."""
-    temporary = temporary_path(folder)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        os.rename(temporary, folder)  # an empty folder of that name gives way
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _minari() -> Any:

@@ -16,8 +16,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec as GymSpec
 from minari.data_collector import EpisodeBuffer
 
-from agents.minari_data import UNKNOWN_SEED, export_folder, import_dataset
-from worldmodel.episode import Episode, episode_path, load_episode, read_header, save_episode
+from agents.minari_data import export_folder, import_dataset
+from worldmodel.episode import UNKNOWN_SEED, Episode, episode_path, load_episode, read_header, save_episode
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.spec import EnvSpec
 

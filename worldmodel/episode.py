@@ -23,6 +23,7 @@ from worldmodel.files import write_atomic
 from worldmodel.spec import EnvSpec
 
 SCHEMA_VERSION = 1
+UNKNOWN_SEED = -1  # of episodes that were not played here
 _DTYPES = {"frames": "uint8", "actions": "float32", "rewards": "float32", "terminated": "bool", "truncated": "bool"}
 _CODES = {"uint8": "U8", "float32": "F32", "bool": "BOOL"}  # as safetensors names them
 

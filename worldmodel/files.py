@@ -67,6 +67,19 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     _sync_folder(path.parent)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same without a manifest: a folder to fill; an empty one of that name gives way, another is an OSError."""
+    temporary = temporary_path(path)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.rename(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def verify_manifest(folder: Path, names: Iterable[str] | None = None) -> None:
     """Compares files with `manifest.json`: all that it lists, or only `names`, which it must list.
 

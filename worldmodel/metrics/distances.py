@@ -18,7 +18,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     a, b = _checked(a, b)
     mean = a.mean(0) - b.mean(0)
     # C = R'R for each, so the trace of the root is the sum of singular values of R1 R2': no root of rounding errors.
-    first, second = (np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r") for x in (a, b))
+    first, second = _triangle(a), _triangle(b)
     shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
     return float(mean @ mean + np.square(first).sum() + np.square(second).sum() - 2 * shared)
 
@@ -41,6 +41,11 @@ def polynomial_mmd(a: np.ndarray, b: np.ndarray) -> float:
         return float((similar.sum() - np.trace(similar)) / (len(x) * (len(x) - 1)))
 
     return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+
+
+def _triangle(x: np.ndarray) -> np.ndarray:
+    """R, whose R'R is the covariance of (n, d)."""
+    return np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r"))
 
 
 def _checked(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
