@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worldmodel.errors import CheckpointError
+from worldmodel.errors import CheckpointError, DataError
 
 MANIFEST = "manifest.json"
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
@@ -78,6 +78,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def check_empty(folder: Path) -> None:
+    """DataError where a folder that is to be written is there and not empty, or is a file."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} is not empty: give a new folder")
 
 
 def verify_manifest(folder: Path, names: Iterable[str] | None = None) -> None:

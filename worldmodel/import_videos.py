@@ -18,7 +18,7 @@ from tqdm import tqdm
 from worldmodel.command import command
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
-from worldmodel.files import whole_folder
+from worldmodel.files import check_empty, whole_folder
 from worldmodel.spec import EnvSpec
 from worldmodel.videos import Cut, actions_path, find_videos, read_actions, video_episodes, video_spec
 
@@ -39,8 +39,7 @@ def main(config: DictConfig) -> None:
     cut = Cut((size[0], size[1]), settings["every"], settings["length"])
     videos = find_videos(Path(config.videos), config.pattern)
     data = Path(config.data)
-    if data.exists() and (not data.is_dir() or any(data.iterdir())):
-        raise DataError(f"{data} is not empty: give a new folder")
+    check_empty(data)
     action_size = read_actions(actions_path(videos[0])).shape[1] if config.actions else 0
     spec = video_spec(config.name, cut, action_size=action_size, bound=float(config.bound))
     order = np.random.default_rng(config.seed).permutation(len(videos))

@@ -1,0 +1,36 @@
+"""Makes folders of episodes of BAIR's records: ``python -m worldmodel.import_bair records=FOLDER data=FOLDER``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from worldmodel.bair import action_bounds, bair_episodes, bair_spec, find_records
+from worldmodel.command import command
+from worldmodel.episode import episode_path, save_episode
+from worldmodel.files import check_empty, whole_folder
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="import_bair")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    data = Path(config.data)
+    check_empty(data)
+    parts = {part: find_records(Path(config.records) / part) for part in ("train", "test")}
+    spec = bair_spec(action_bounds(parts["train"]))
+    with whole_folder(data) as folder:
+        for part, paths in parts.items():
+            count = 0
+            for path in tqdm(paths, desc=part, unit="file", disable=None):
+                for episode in bair_episodes(path, spec):
+                    save_episode(episode, episode_path(folder / part, count))
+                    count += 1
+            print(f"{count} episodes in {data / part}")
+
+
+if __name__ == "__main__":
+    main()
