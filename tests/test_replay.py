@@ -170,7 +170,8 @@ def test_beginnings_are_the_first_frames_of_episodes(tmp_path: Path) -> None:
 
 def test_statistics_of_all_frames_are_those_of_numpy(tmp_path: Path) -> None:
     random = rng(3)
-    frames = [random.integers(0, 256, (length + 1, 2, 4, 3), dtype=np.uint8) for length in (9, 4)]
+    background = random.integers(0, 200, (2, 4, 3))
+    frames = [(background + random.integers(0, 50, (length + 1, 2, 4, 3))).astype(np.uint8) for length in (9, 4)]
     rewards = [random.normal(1e4, 1, length).astype(np.float32) for length in (9, 4)]
     for number in range(2):
         episode = replace(counting(number, len(rewards[number])), frames=frames[number], rewards=rewards[number])
@@ -182,6 +183,16 @@ def test_statistics_of_all_frames_are_those_of_numpy(tmp_path: Path) -> None:
     assert found.frame_std == pytest.approx(np.sqrt(((x - x.mean(0)) ** 2).mean()), rel=1e-12)
     assert found.reward_mean == pytest.approx(np.concatenate(rewards).mean(dtype=np.float64), rel=1e-12)
     assert found.reward_std == pytest.approx(np.concatenate(rewards).std(dtype=np.float64), rel=1e-9)
+
+
+def test_where_the_camera_moves_each_channel_has_one_mean(tmp_path: Path) -> None:
+    frames = rng(3).integers(0, 256, (40, 2, 4, 3), dtype=np.uint8)
+    save_episode(replace(counting(0, 39), frames=frames), episode_path(tmp_path, 0))
+    found = Replay(tmp_path).frame_statistics(1000, rng())
+    x = frames.transpose(0, 3, 1, 2) / 255
+    means = x.mean((0, 2, 3))
+    np.testing.assert_allclose(found.frame_mean, np.broadcast_to(means[:, None, None], (3, 2, 4)), rtol=1e-6)
+    assert found.frame_std == pytest.approx(np.sqrt(((x - means[:, None, None]) ** 2).mean()), rel=1e-9)
 
 
 def test_statistics_of_a_sample_are_near_and_repeatable(tmp_path: Path) -> None:
