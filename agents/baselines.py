@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from gymnasium.spaces import Box
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -47,7 +48,9 @@ def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
         if name == "ppo":
             env = VecNormalize(env, norm_obs=False, gamma=parameters["gamma"])
         seed = seed_of(settings["seed"], "policy")
-        return ALGORITHMS[name]("CnnPolicy", env, seed=seed, device=settings["device"], **parameters)
+        baseline = ALGORITHMS[name]("CnnPolicy", env, seed=seed, device=settings["device"], **parameters)
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of whatever it refuses
         env.close()
         raise ConfigError(f"{name} cannot be used as given ({error}): see {name} in model_free.yaml") from error
+    baseline.policy.to(memory_format=torch.channels_last)  # in which processors convolve fastest
+    return baseline
