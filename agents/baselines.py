@@ -52,5 +52,6 @@ def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
     except (AssertionError, KeyError, RuntimeError, TypeError, ValueError) as error:  # of whatever it refuses
         env.close()
         raise ConfigError(f"{name} cannot be used as given ({error}): see {name} in model_free.yaml") from error
-    baseline.policy.to(memory_format=torch.channels_last)  # in which processors convolve fastest
+    # In which processors convolve fastest.
+    baseline.policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return baseline

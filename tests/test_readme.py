@@ -1,4 +1,4 @@
-"""What the README tells people to type exists, and its settings are ones that the commands take."""
+"""What README and the pages beside it tell people to type exists, and its settings are ones that commands take."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ CONFIGS = {
     "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
     "agents.show_plan": "show_plan",
+    "worldmodel.evaluate": "evaluate",
+    "worldmodel.import_bair": "import_bair",
+    "worldmodel.import_videos": "import_videos",
     "worldmodel.report": "report",
     "worldmodel.summary": "summary",
     "worldmodel.train": "train_model",
     "worldmodel.visualize": "visualize",
 }
-COMMANDS = sorted({line.partition("#")[0].strip() for line in README.splitlines() if line.startswith("    python -m ")})
+PAGES = [README, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+LINES = [line for page in PAGES for line in page.splitlines() if line.startswith("    python -m ")]
+COMMANDS = sorted({line.partition("#")[0].strip() for line in LINES})
 
 
 def test_the_commands_are_found() -> None:
