@@ -13,9 +13,11 @@ from worldmodel.gaussian import Gaussian
 from worldmodel.recurrent import (
     LSTM,
     Cells,
+    Context,
     Feedforward,
     GaussianPredictor,
     Layer,
+    NoLatent,
     Predictor,
     Recurrent,
     conv3x3,
@@ -282,3 +284,39 @@ def test_a_feedforward_network_remembers_nothing() -> None:
     changed = x.clone()
     changed[:, 1] += 1
     assert (network.sequence(changed)[0] != y).any(2).tolist() == [[False, True, False, False]] * 2
+
+
+@KINDS
+def test_a_context_is_kept_whatever_comes_between(layer: Layer, space: Space) -> None:
+    memory = alive(Context(layer, inputs=5, hidden=4, layers=2, feature=3, history=2))
+    x = randn(2, 6, 5, *space)
+    outputs, moments = memory.sequence(x)
+    cells = memory.initial(x[:, 0])
+    for step in range(6):
+        torch.testing.assert_close(flat(moments[step]), flat(cells))
+        y, cells = memory(x[:, step], cells)
+        torch.testing.assert_close(outputs[:, step], y)
+    torch.testing.assert_close(flat(moments[6]), flat(cells))
+    ((kept, count),) = cells
+    torch.testing.assert_close(kept, x[:, :2, :3].flatten(1, 2))
+    assert count.tolist() == [[2], [2]]
+    between = x.clone()
+    between[:, 2:5] += 1
+    changed, _ = memory.sequence(between)
+    torch.testing.assert_close(changed[:, 5], outputs[:, 5])  # the last input is the same
+    first = x.clone()
+    first[:, 1] += 1
+    assert not torch.isclose(memory.sequence(first)[0][:, 5], outputs[:, 5]).all()
+    short, few = memory.sequence(x[:, :1])  # fewer than are kept
+    torch.testing.assert_close(short, outputs[:, :1])
+    torch.testing.assert_close(flat(few[1]), flat(moments[1]))
+
+
+@KINDS
+def test_without_z_there_is_nothing_to_draw(layer: Layer, space: Space) -> None:
+    nothing, x = NoLatent(), randn(2, 5, 3, *space)
+    assert not list(nothing.parameters()) and nothing.initial(x[:, 0]) == ()
+    z, cells = nothing(x[:, 0], ())
+    assert z.mean.shape == z.std.shape == (2, 0, *space) and cells == ()
+    over, moments = nothing.sequence(x)
+    assert over.sample(randn(2, 5, 0, *space)).shape == (2, 5, 0, *space) and moments == [()] * 6

@@ -40,8 +40,12 @@ close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)  # batches of 
 LIGHT = replace(DENSE, backbone="light", skips=False)
 PAIR = replace(LIGHT, recurrence="none", features="pair")
 MAP_PAIR = replace(CONV, features="pair", advance="residual")
+NO_Z = replace(CONV, latent=0)
+CNN = replace(NO_Z, recurrence="context", history=2)
 KINDS = pytest.mark.parametrize(
-    "config", [DENSE, CONV, LIGHT, PAIR, MAP_PAIR], ids=["dense", "conv", "light", "pair", "map-pair"]
+    "config",
+    [DENSE, CONV, LIGHT, PAIR, MAP_PAIR, NO_Z, CNN],
+    ids=["dense", "conv", "light", "pair", "map-pair", "no-z", "cnn"],
 )
 RECURRENT = pytest.mark.parametrize("config", [DENSE, CONV, LIGHT], ids=["dense", "conv", "light"])
 
@@ -102,9 +106,13 @@ def test_a_context_is_a_first_frame_and_what_was_observed_after_it(config: Model
         state = model.observe(state, actions[:, i], frames[:, i + 1], noise=noise[:, i])
     together = model.initial(frames, actions, noise=noise)
     close(tensors(together), tensors(state))
-    others = (model.initial(frames, -actions, noise=noise), model.initial(frames, actions, noise=noise.flip(1)))
-    for other in others if together.frame_predictor else ():
-        assert differ(other.frame_predictor[1][0], together.frame_predictor[1][0])
+    if config.recurrence == "lstm":  # others remember no actions and no z
+        acted, drawn = (
+            model.initial(frames, -actions, noise=noise),
+            model.initial(frames, actions, noise=noise.flip(1)),
+        )
+        assert differ(acted.frame_predictor[1][0], together.frame_predictor[1][0])
+        assert config.latent == 0 or differ(drawn.frame_predictor[1][0], together.frame_predictor[1][0])
 
 
 @KINDS
@@ -127,14 +135,14 @@ def test_filtering_sees_what_training_sees(config: ModelConfig) -> None:
     z = prior.mean[:, 2] + prior.std[:, 2] * noise[:, 2]
     predicted, _ = model.predict(features[:, 2], z, actions[:, 2], cells[2])
     close(model.imagine(before, actions[:, 2], noise=noise[:, 2]).state.feature, predicted)
-    assert differ(predicted, forced[:, 2])
+    assert differ(predicted, forced[:, 2]) == (config.latent > 0)
 
 
 @KINDS
 def test_a_sequence_of_predictions_is_its_steps(config: ModelConfig) -> None:
     model = make(config)
     space = model.noise_shape[1:]
-    features, z, actions = randn(2, 4, 6, *space), randn(2, 4, 3, *space, seed=1), randn(2, 4, 2, seed=2)
+    features, z, actions = randn(2, 4, 6, *space), randn(2, 4, *model.noise_shape, seed=1), randn(2, 4, 2, seed=2)
     predicted, moments = model.predict_sequence(features, z, actions)
     cells = model.frame_predictor.initial(features[:, 0])
     for i in range(4):
@@ -235,7 +243,8 @@ def test_without_noise_the_mean_is_taken(config: ModelConfig) -> None:
     close(tensors(state), tensors(still))
     mean, same, other = (model.imagine(state, actions[:, 0], noise=noise) for noise in (None, zeros, ones))
     close(tensors(mean.state), tensors(same.state))
-    assert differ(mean.state.feature, other.state.feature) and differ(mean.reward, other.reward)
+    moved = differ(mean.state.feature, other.state.feature), differ(mean.reward, other.reward)
+    assert moved == (config.latent > 0,) * 2
 
 
 @KINDS
@@ -301,12 +310,13 @@ def test_heads_read_the_transition_and_give_rewards_and_probabilities(config: Mo
 def test_any_batch_and_frame_size(config: ModelConfig, size: tuple[int, int], b: int) -> None:
     model = make(config, size=size)
     space = (size[0] // 4, size[1] // 4) if config.layer == "conv" else ()
-    assert model.noise_shape == (3, *space)
+    assert model.noise_shape == (config.latent, *space)
     prediction = model.imagine(model.initial(*context(b, 2, size)), torch.ones(b, 2))
     state = prediction.state
     assert len(state) == b and state.feature.shape == (b, 6, *space)
-    if config.recurrence != "none":
-        assert state.prior[0][0].shape == state.frame_predictor[1][1].shape == (b, 8, *space)
+    if config.recurrence == "lstm":
+        assert state.frame_predictor[1][1].shape == (b, 8, *space)
+        assert not config.latent or state.prior[0][0].shape == (b, 8, *space)
     skips = [(b, 8, *size), (b, 8, size[0] // 2, size[1] // 2)] if config.skips else []
     assert [tensor.shape for tensor in state.skips.gather()] == skips
     assert model.decode(state).shape == (b, 3, *size)
@@ -385,3 +395,31 @@ def test_observing_after_imagining_takes_the_embedding_that_the_imagined_feature
     close(model.observe(imagined, action, frames[:, 0]).feature, model.features(implied, action, seen))
     drawn = make(PAIR, feedback="pixels")
     assert drawn.imagine(filtered(drawn), action).state.embedding is not None
+
+
+def test_without_z_nothing_of_it_is_left() -> None:
+    model, (frames, actions) = make(NO_Z), context(2, 3)
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert not names & {"posterior", "prior"} and "frame_predictor" in names
+    state = model.initial(frames, actions)
+    assert state.posterior == state.prior == () and model.noise_shape[0] == 0
+    assert model.frame_predictor.memory.embed.weight.shape[1] == 6 + 2  # feature and action
+    assert model.nats(frames, actions) is None
+    drawn = [model.imagine(state, actions[:, 0], noise=randn(2, *model.noise_shape, seed=i)) for i in range(2)]
+    assert torch.equal(drawn[0].state.feature, drawn[1].state.feature)
+
+
+def test_without_recurrence_only_the_first_frames_and_the_last_one_count() -> None:
+    model, (frames, actions) = make(CNN), context(2, 5)
+    between = frames.clone()
+    between[:, 2:4] = 255 - between[:, 2:4]
+    first = frames.clone()
+    first[:, 1] = 255 - first[:, 1]
+    action = torch.ones(2, 2)
+
+    def after(seen: Tensor, taken: Tensor) -> Tensor:
+        return model.imagine(model.initial(seen, taken), action).state.feature
+
+    same = after(frames, actions)
+    assert torch.equal(after(between, actions), same) and torch.equal(after(frames, -actions), same)
+    assert differ(after(first, actions), same)

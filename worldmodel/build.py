@@ -14,7 +14,16 @@ from worldmodel.errors import ConfigError
 from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.feedback import FEEDBACKS, bounded, residual
 from worldmodel.heads import Head, Statistics
-from worldmodel.recurrent import Feedforward, GaussianPredictor, Predictor, Recurrent, conv3x3, dense
+from worldmodel.recurrent import (
+    Context,
+    Feedforward,
+    GaussianPredictor,
+    NoLatent,
+    Predictor,
+    Recurrent,
+    conv3x3,
+    dense,
+)
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 
@@ -79,13 +88,21 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         features = PairFeatures(
             layer, embedding=config.feature, action_size=spec.action_size, feature=config.feature, hidden=hidden
         )
-    memory = Feedforward if config.recurrence == "none" else Recurrent
+    memory = Recurrent if config.recurrence == "lstm" else Feedforward
 
-    def gaussian() -> GaussianPredictor:
+    def gaussian() -> GaussianPredictor | NoLatent:
+        if not config.latent:
+            return NoLatent()
         seen = memory(layer, inputs=config.feature, hidden=hidden, layers=1)
         return GaussianPredictor(seen, layer, latent=config.latent)
 
-    inputs = config.feature + config.latent + spec.action_size
+    size: dict[str, int] = {"hidden": hidden, "layers": config.layers}
+    size["inputs"] = config.feature + config.latent + spec.action_size
+    remembers: Recurrent | Feedforward | Context
+    if config.recurrence == "context":
+        remembers = Context(layer, **size, feature=config.feature, history=config.history)
+    else:
+        remembers = memory(layer, **size)
     model = SVG(
         config=config,
         spec=spec,
@@ -95,9 +112,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         encoder=encoder,
         features=features,
         decoder=decoder,
-        frame_predictor=Predictor(
-            memory(layer, inputs=inputs, hidden=hidden, layers=config.layers), layer, outputs=config.feature
-        ),
+        frame_predictor=Predictor(remembers, layer, outputs=config.feature),
         posterior=gaussian(),
         prior=gaussian(),
         advance={"residual": residual, "bounded": bounded}[config.advance],

@@ -15,7 +15,8 @@ class ModelConfig:
 
     Attributes:
         layer: of what the dynamics is made: ``dense`` (SVG: features are vectors) or ``conv`` (SVG′: they are maps).
-        recurrence: ``lstm``, or ``none`` for features that tell all there is to know.
+        recurrence: ``lstm``, or ``none`` for features that tell all there is to know; ``context`` for a frame predictor
+            that sees the first features besides the present one.
         features: of a ``frame`` (the papers') or of a ``pair`` of frames and the action between, to plan in.
         backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
@@ -25,16 +26,17 @@ class ModelConfig:
         feature: channels of the feature, and of a frame's embedding.
         hidden: channels of the recurrent networks at M = 1.
         layers: of the frame predictor's memory; posterior and prior have one.
-        latent: channels of z.
+        latent: channels of z; 0 for none, and no posterior and prior.
         advance: ``residual`` (predicted feature = present + output) or ``bounded`` (= tanh of the output).
         skips: whether the decoder sees the encoder's maps of the last context frame.
         head: hidden width of the reward and continuation heads, of the policy and of the critics.
         critics: of the policy's actions; 0 for a model without a policy, whose plans end with their horizon.
         discount: in [0, 1), of a reward one decision later, in the critics' eyes; read where there are critics.
+        history: how many of the first features the recurrence ``context`` keeps; 0 for the others.
     """
 
     layer: Literal["dense", "conv"]
-    recurrence: Literal["lstm", "none"]
+    recurrence: Literal["lstm", "none", "context"]
     features: Literal["frame", "pair"]
     backbone: Literal["vgg", "light"]
     K: float
@@ -50,13 +52,14 @@ class ModelConfig:
     head: int
     critics: int = 0  # as in checkpoints from before there were any
     discount: float = 0.98
+    history: int = 0
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists
         object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
         choices = {
             "layer": ("dense", "conv"),
-            "recurrence": ("lstm", "none"),
+            "recurrence": ("lstm", "none", "context"),
             "features": ("frame", "pair"),
             "backbone": ("vgg", "light"),
             "advance": ("residual", "bounded"),
@@ -69,9 +72,15 @@ class ModelConfig:
                 "features of a pair of frames have no bounds to keep a predicted one in: set model.advance=residual, "
                 "or model.features=frame"
             )
-        for key in ("patch", "feature", "hidden", "layers", "latent", "head"):
+        for key in ("patch", "feature", "hidden", "layers", "head"):
             check_whole(f"model.{key}", getattr(self, key), 1)
-        check_whole("model.critics", self.critics, 0)
+        for key in ("latent", "critics", "history"):
+            check_whole(f"model.{key}", getattr(self, key), 0)
+        if (self.history > 0) != (self.recurrence == "context"):
+            raise ConfigError(
+                f"model.history is {self.history} with recurrence {self.recurrence!r}: recurrence=context keeps 1 "
+                "or more of the first features, the others 0"
+            )
         if not 0 <= self.discount < 1:
             raise ConfigError(f"model.discount is {self.discount}: set it in [0, 1)")
         for key in ("K", "M"):

@@ -1,9 +1,9 @@
 """What a model remembers, pure: ``(x, cells) -> (y, cells)``.
 
 Vectors (b, c) and maps (b, c, h, w) share every line here: a network is given the layer it is made of, `dense` or
-`conv3x3`, and both keep channels on axis 1. `Recurrent`, the papers' LSTMs, and `Feedforward`, which remembers nothing,
-have one interface. Under autocast only convolutions run in lower precision: cell states, gate activations and Gaussians
-stay in float32, and so do vectors.
+`conv3x3`, and both keep channels on axis 1. `Recurrent`, the papers' LSTMs, `Feedforward`, which remembers nothing, and
+`Context`, which remembers the first features alone, have one interface. Under autocast only convolutions run in lower
+precision: cell states, gate activations and Gaussians stay in float32, and so do vectors.
 """
 
 from __future__ import annotations
@@ -172,6 +172,56 @@ class Feedforward(nn.Module):
         return over_time(self.network, x), [()] * (x.shape[1] + 1)
 
 
+class Context(nn.Module):
+    """The present input and the first features, which never change: the ablation "CNN" of Villegas et al. 2019.
+
+    Args:
+        layer, inputs, hidden, layers: as `Feedforward`'s.
+        feature: channels of the feature, which an input begins with.
+        history: how many of the first features are kept; until there are as many, zeros stand for those to come.
+    """
+
+    def __init__(self, layer: Layer, *, inputs: int, hidden: int, layers: int, feature: int, history: int) -> None:
+        super().__init__()
+        self.hidden = hidden
+        self.feature = feature
+        self.history = history
+        self.network = perceptron(layer, [inputs + history * feature] + [hidden] * layers)
+
+    def initial(self, x: Tensor) -> Cells:
+        """One pair: what is kept, (b, history * feature, ...), nothing yet, and how many that is, (b, 1)."""
+        kept = x.new_zeros((len(x), self.history * self.feature, *x.shape[2:]), dtype=torch.float32)
+        return ((kept, x.new_zeros((len(x), 1), dtype=torch.float32)),)
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Tensor, Cells]:
+        """One step: x (b, inputs, ...) to (b, hidden, ...)."""
+        ((kept, count),) = cells
+        places = kept.unflatten(1, (self.history, self.feature))
+        next_one = count == torch.arange(self.history, device=x.device)
+        places = torch.where(_beside(next_one, places), x[:, None, : self.feature].float(), places)
+        kept = places.flatten(1, 2)
+        return self.network(torch.cat([x, kept], 1)), ((kept, (count + 1).clamp(max=self.history)),)
+
+    def sequence(self, x: Tensor) -> tuple[Tensor, list[Cells]]:
+        """All steps at once."""
+        b, t = x.shape[:2]
+        moments = torch.arange(t + 1, device=x.device)
+        first = x[:, : self.history, : self.feature].float()
+        missing = first.new_zeros((b, self.history - first.shape[1], *first.shape[2:]))
+        known = torch.arange(self.history, device=x.device) < moments[:, None]  # (t + 1, history)
+        places = torch.cat([first, missing], 1)[:, None] * _beside(known, first)  # (b, t + 1, history, feature, ...)
+        kept = places.flatten(2, 3)
+        counts = moments.clamp(max=self.history).float()[:, None, None].expand(t + 1, b, 1)
+        return over_time(self.network, torch.cat([x, kept[:, 1:]], 2)), [
+            ((of_moment, count),) for of_moment, count in zip(kept.unbind(1), counts.unbind(0), strict=True)
+        ]
+
+
+def _beside(mask: Tensor, places: Tensor) -> Tensor:
+    """A mask (n, history) for places (b, history, feature, ...)."""
+    return mask.view(*mask.shape, *[1] * (places.dim() - 2))
+
+
 def perceptron(layer: Layer, widths: list[int]) -> nn.Sequential:
     """Layers from each width to the next, each with GroupNorm and SiLU."""
     stack = [(layer(i, o), nn.GroupNorm(1, o), nn.SiLU()) for i, o in pairwise(widths)]
@@ -184,7 +234,7 @@ INITIAL_LOG_VARIANCE = -4.0  # of z: a std of 0.14
 class Predictor(nn.Module):
     """A memory and an output layer: the frame predictor of SVG (Denton & Fergus 2018, section 3)."""
 
-    def __init__(self, memory: Recurrent | Feedforward, layer: Layer, *, outputs: int) -> None:
+    def __init__(self, memory: Recurrent | Feedforward | Context, layer: Layer, *, outputs: int) -> None:
         super().__init__()
         self.memory = memory
         self.output = layer(memory.hidden, outputs)
@@ -229,3 +279,21 @@ class GaussianPredictor(nn.Module):
         """From empty cells over x (b, t, inputs, ...): Gaussians (b, t, latent, ...), the cells at t + 1 moments."""
         y, cells = self.memory.sequence(x)
         return Gaussian(over_time(self.mean, y).float(), 0.5 * over_time(self.log_variance, y).float()), cells
+
+
+class NoLatent(nn.Module):
+    """In place of posterior and prior where there is no z: the ablations "LSTM" and "CNN" of Villegas et al. 2019."""
+
+    def initial(self, x: Tensor) -> Cells:
+        """No cells."""
+        return ()
+
+    def forward(self, x: Tensor, cells: Cells) -> tuple[Gaussian, Cells]:
+        """One step: x (b, inputs, ...) to a Gaussian over nothing, (b, 0, ...)."""
+        nothing = x[:, :0].float()
+        return Gaussian(nothing, nothing), cells
+
+    def sequence(self, x: Tensor) -> tuple[Gaussian, list[Cells]]:
+        """The same of x (b, t, inputs, ...)."""
+        nothing = x[:, :, :0].float()
+        return Gaussian(nothing, nothing), [()] * (x.shape[1] + 1)

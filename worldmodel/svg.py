@@ -17,7 +17,7 @@ from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.feedback import Advance, Feedback, feed_pixels
 from worldmodel.gaussian import kl
 from worldmodel.heads import Head, Statistics
-from worldmodel.recurrent import Cells, GaussianPredictor, Predictor, tiled
+from worldmodel.recurrent import Cells, GaussianPredictor, NoLatent, Predictor, tiled
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
 
@@ -90,8 +90,8 @@ class SVG(nn.Module):
         features: FrameFeatures | PairFeatures,
         decoder: Decoder | LightDecoder,
         frame_predictor: Predictor,
-        posterior: GaussianPredictor,
-        prior: GaussianPredictor,
+        posterior: GaussianPredictor | NoLatent,
+        prior: GaussianPredictor | NoLatent,
         advance: Advance,
         reward: Head,
         continuation: Head,
@@ -240,7 +240,12 @@ class SVG(nn.Module):
         return self.statistics.restore(frame)
 
     def nats(self, frames: Tensor, actions: Tensor) -> Tensor | None:
-        """KL of the posterior from the prior at each transition (b, t-1), all frames (b, t, ...) being given."""
+        """KL of the posterior from the prior at each transition (b, t-1), all frames (b, t, ...) being given.
+
+        None without z.
+        """
+        if not self.noise_shape[0]:
+            return None
         flat, _ = self.encode(frames.flatten(0, 1))
         features = self.features_of(flat.unflatten(0, frames.shape[:2]), actions)
         posterior, _ = self.posterior.sequence(features[:, 1:])
