@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from worldmodel.pictures.viewer import data_url
 
@@ -64,6 +64,13 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML."""
+    return template("report.html").render(
+        title=page.title, header=page.header, cards=page.cards, sections=page.sections
+    )
+
+
+def template(name: str) -> Template:
+    """One of the pages that lie beside this file; what it is given is escaped."""
     environment = Environment(
         loader=PackageLoader("worldmodel.pictures", "."),
         autoescape=True,
@@ -71,8 +78,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    template = environment.get_template("report.html")
-    return template.render(title=page.title, header=page.header, cards=page.cards, sections=page.sections)
+    return environment.get_template(name)
 
 
 def embedded(path: Path, kind: str, label: str) -> Media | None:

@@ -1,0 +1,76 @@
+"""Counts votes on a page of `worldmodel.prefer`: ``python -m worldmodel.count_votes run=RUN votes=FILE``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from scipy.stats import binomtest
+
+from worldmodel.command import command
+from worldmodel.errors import DataError
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="count_votes")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    files = [settings["votes"]] if isinstance(settings["votes"], str) else settings["votes"]
+    key = read(Path(settings["run"]) / "key.json", ("study", "a", "b", "left"))
+    print(table(count(key, [Path(file) for file in files]), key))
+
+
+def count(key: Mapping[str, Any], files: Sequence[Path]) -> Counter[str]:
+    """How often ``a``, ``b`` or ``same`` was chosen; DataError for a file of another study, or of no votes."""
+    found: Counter[str] = Counter()
+    for file in files:
+        given = read(file, ("study", "votes"))
+        if given["study"] != key["study"]:
+            raise DataError(f"{file} is of the study {given['study']}, the run of {key['study']}: give its own votes")
+        for index, side in given["votes"].items():
+            if side not in ("left", "right", "same") or not (index.isdecimal() and int(index) < len(key["left"])):
+                raise DataError(f"{file} has the vote {side!r} for pair {index!r}: save it anew from the page")
+            left = key["left"][int(index)]
+            found[{"left": left, "right": "b" if left == "a" else "a", "same": "same"}[side]] += 1
+    if not found.total():
+        raise DataError("there are no votes: give a file that the page saved")
+    return found
+
+
+def table(votes: Mapping[str, int], key: Mapping[str, Any]) -> str:
+    """Shares of all votes with 95 % intervals (Wilson 1927), and how likely so uneven a choice is by chance."""
+    total = sum(votes.values())
+    names = {"a": f"a  {key['a']}", "b": f"b  {key['b']}", "same": "about the same"}
+    width = max(map(len, names.values())) + 2
+    lines = [f"{'preferred':<{width}}{'votes':>6}{'share':>8}  95 % interval"]
+    for choice, name in names.items():
+        k = votes.get(choice, 0)
+        interval = binomtest(k, total).proportion_ci(0.95, method="wilson")
+        lines.append(f"{name:<{width}}{k:>6}{k / total:>8.1%}  {interval.low:.1%} to {interval.high:.1%}")
+    a, b = votes.get("a", 0), votes.get("b", 0)
+    if a + b:
+        lines.append(f"as uneven between a and b by chance: p = {binomtest(a, a + b).pvalue:.3g} (binomial, two-sided)")
+    return "\n".join(lines)
+
+
+def read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """A JSON object with these keys; DataError where it is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON ({error}): give the file that was written") from error
+    if not isinstance(found, dict) or any(key not in found for key in keys):
+        raise DataError(f"{path} lacks {', '.join(keys)}: give the file that was written")
+    return found
+
+
+if __name__ == "__main__":
+    main()
