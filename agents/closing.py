@@ -9,6 +9,7 @@ import numpy as np
 
 from worldmodel.episode import Episode
 from worldmodel.errors import DataError
+from worldmodel.model import Model
 from worldmodel.pictures.curve import learning_curve
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.png import write_png
@@ -16,7 +17,6 @@ from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pictures.sheet import open_loop_figure
 from worldmodel.pictures.video import write_video
 from worldmodel.records import read_records
-from worldmodel.svg import SVG
 
 FPS = 12
 SAMPLES = 4
@@ -31,7 +31,7 @@ def returns_table(returns: Mapping[str, Sequence[float]]) -> str:
     return "\n".join(lines)
 
 
-def draw_dream(folder: Path, model: SVG, episode: Episode, *, context: int) -> list[Path]:
+def draw_dream(folder: Path, model: Model, episode: Episode, *, context: int) -> list[Path]:
     """Writes `dream.mp4` and `dream.png`: an episode the model never trained on, beside the model's own versions.
 
     An episode no longer than the context gets what context it can.

@@ -24,8 +24,8 @@ from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.model import Model
 from worldmodel.replay import Replay
-from worldmodel.svg import SVG
 
 LOGGED = ("train/explained_variance", "train/approx_kl", "train/value_loss", "train/std")
 
@@ -129,7 +129,7 @@ class DreamPPO:
         precision: of the dream; the model is fitted in it too.
     """
 
-    def __init__(self, model: SVG, config: PPOConfig, *, context: int, seed: int, precision: str) -> None:
+    def __init__(self, model: Model, config: PPOConfig, *, context: int, seed: int, precision: str) -> None:
         self.config = config
         self._model = model
         self._precision = precision

@@ -19,9 +19,9 @@ from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, save_episode
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.feedback import FEEDBACKS
+from worldmodel.model import Model
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
-from worldmodel.svg import SVG
 from worldmodel.trainer import batch_to
 from worldmodel.validation import fixed_windows, open_loop_errors
 
@@ -51,7 +51,7 @@ class Measured:
 
 
 def plan_in(
-    model: SVG,
+    model: Model,
     env: PixelEnv,
     planner: Planner,
     fabric: Fabric,

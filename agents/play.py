@@ -34,9 +34,9 @@ from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, EnvError, check_whole
 from worldmodel.hardware import prepare_threads
+from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
-from worldmodel.svg import SVG
 from worldmodel.trainer import make_fabric
 
 
@@ -74,7 +74,7 @@ def make_game(settings: dict[str, Any]) -> Game:
     return Game(model, env, starts, drivers=policies, samples=settings["samples"], seed=settings["seed"])
 
 
-def reality(settings: dict[str, Any], model: SVG) -> Any:
+def reality(settings: dict[str, Any], model: Model) -> Any:
     """The environment that the model was trained on, or None, and a line that says why, where it cannot be made."""
     try:
         env = make_env(settings["env"], rendering=settings["rendering"])
@@ -89,7 +89,7 @@ def reality(settings: dict[str, Any], model: SVG) -> Any:
     return env
 
 
-def drivers(settings: dict[str, Any], model: SVG) -> dict[str, Policy]:
+def drivers(settings: dict[str, Any], model: Model) -> dict[str, Policy]:
     """Who may act in place of a person: the planner, and a saved policy where `sb3` gives one."""
     planner = make_planner(settings["planner"], model.spec, horizon=usual_horizon(model))
     found: dict[str, Policy] = {"planner": DreamPlanner(model, planner, seed=settings["seed"])}

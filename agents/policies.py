@@ -16,9 +16,9 @@ from agents.simulator import SimulatorAgent
 from envs.filtered import Filter
 from envs.pixels import PixelEnv
 from worldmodel.errors import ConfigError
+from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.spec import EnvSpec
-from worldmodel.svg import SVG
 
 NEEDS = {"random": None, "planner": "checkpoint", "simulator": None, "sb3": "sb3"}
 """Each policy, and the setting that it alone needs."""
@@ -67,7 +67,7 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
             return RandomActor(spec, persistence=config["persistence"])
 
 
-def _model_for(config: Mapping[str, Any], spec: EnvSpec, device: torch.device) -> SVG:
+def _model_for(config: Mapping[str, Any], spec: EnvSpec, device: torch.device) -> Model:
     model = from_pretrained(config["checkpoint"], feedback=config["feedback"], device=device)
     check_fits(model.spec, spec, config["checkpoint"])
     return model

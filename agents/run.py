@@ -18,10 +18,10 @@ from worldmodel.build import build
 from worldmodel.checkpoint import latest, read_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError
+from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import make_run
-from worldmodel.svg import SVG
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 
@@ -44,7 +44,7 @@ class Run:
     saved: dict[str, Any]
     schedule: Schedule
     env: gymnasium.Env[np.ndarray, Any]
-    model: SVG
+    model: Model
     trainer: Trainer
     progress: Progress
 

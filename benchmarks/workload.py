@@ -29,6 +29,7 @@ def new_model(config: ModelConfig, spec: EnvSpec = CARTPOLE) -> SVG:
     """A model without any training, the same each time, whose dreams last their horizon: it expects tasks to go on."""
     torch.manual_seed(0)
     model = build(config, spec)
+    assert isinstance(model, SVG)
     log_odds = model.continuation.layers[-1].get_parameter("bias")
     torch.nn.init.constant_(log_odds, 7.0)
     return model

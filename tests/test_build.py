@@ -156,8 +156,8 @@ def test_an_unknown_feedback_is_an_error() -> None:
     ("key", "value", "mend"),
     [
         ("layer", "conv5", "dense, conv"),
-        ("recurrence", "gru", "lstm, none"),
-        ("recurrence", "", "lstm, none"),
+        ("recurrence", "gru", "lstm, none, context, rssm"),
+        ("recurrence", "", "lstm, none, context, rssm"),
         ("features", "triple", "frame, pair"),
         ("advance", "linear", "residual, bounded"),
     ],
@@ -167,12 +167,25 @@ def test_an_unknown_choice_is_an_error(key: str, value: str, mend: str) -> None:
         replace(DENSE, **{key: value})
 
 
-@pytest.mark.parametrize("key", ["K", "M", "patch", "feature", "hidden", "layers", "latent", "head"])
+@pytest.mark.parametrize("key", ["K", "M", "patch", "feature", "hidden", "layers", "head"])
 @pytest.mark.parametrize("value", [0, -2, float("nan"), "big"])
 def test_numbers_that_are_not_positive_are_an_error(key: str, value: Any) -> None:
     mend = "a finite number > 0" if key in "KM" else "a whole number >= 1"
     with pytest.raises(ConfigError, match=rf"model\.{key} is {value!r}: set {mend}"):
         replace(DENSE, **{key: value})
+
+
+@pytest.mark.parametrize("key", ["latent", "critics", "history"])
+@pytest.mark.parametrize("value", [-1, 0.5])
+def test_numbers_below_zero_are_an_error(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.{key} is {value}: set a whole number >= 0"):
+        replace(DENSE, **{key: value})
+
+
+@pytest.mark.parametrize(("recurrence", "history"), [("context", 0), ("lstm", 2), ("none", 1)])
+def test_only_a_context_has_a_history(recurrence: Any, history: int) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.history is {history} with recurrence '{recurrence}'"):
+        replace(DENSE, recurrence=recurrence, history=history)
 
 
 @pytest.mark.parametrize("stages", [(), ((0, 1),), ((16, 0),)])

@@ -14,6 +14,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.feedback import FEEDBACKS, bounded, residual
 from worldmodel.heads import Head, Statistics
+from worldmodel.model import Model
 from worldmodel.recurrent import (
     Context,
     Feedforward,
@@ -24,6 +25,7 @@ from worldmodel.recurrent import (
     conv3x3,
     dense,
 )
+from worldmodel.rssm import RSSM
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 
@@ -35,11 +37,11 @@ def scaled(channels: int, factor: float) -> int:
     return max(8, 8 * round(channels * factor / 8))
 
 
-def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> SVG:
+def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> Model:
     """A new model of an environment.
 
-    Raises ConfigError when the frame's sides are not multiples of what the encoder divides them by, or for an unknown
-    feedback.
+    Raises ConfigError when the frame's sides are not multiples of what the encoder divides them by, or for a feedback
+    that is unknown, or not the model's.
     """
     if feedback not in FEEDBACKS:
         raise ConfigError(f"feedback is {feedback!r}: set one of {', '.join(FEEDBACKS)}")
@@ -83,6 +85,21 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
             feature=config.feature,
             hidden=scaled(2 * config.feature, config.K),
         )
+    statistics = Statistics((CHANNELS, height, width))
+    if config.recurrence == "rssm":
+        if feedback != "features":
+            raise ConfigError("a state-space model imagines states, and no pixels are fed back: set feedback=features")
+        feature_shape = (hidden + config.latent,)
+        return RSSM(
+            config=config,
+            spec=spec,
+            hidden=hidden,
+            statistics=statistics,
+            encoder=encoder,
+            decoder=decoder,
+            reward=Head(feature_shape, spec.action_size, hidden=config.head),
+            continuation=Head(feature_shape, spec.action_size, hidden=max(8, config.head // 4)),
+        )
     features: FrameFeatures | PairFeatures = FrameFeatures()
     if config.features == "pair":
         features = PairFeatures(
@@ -108,7 +125,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
         spec=spec,
         feedback=FEEDBACKS[feedback],
         noise_shape=(config.latent, *feature_shape[1:]),
-        statistics=Statistics((CHANNELS, height, width)),
+        statistics=statistics,
         encoder=encoder,
         features=features,
         decoder=decoder,

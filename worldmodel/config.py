@@ -16,7 +16,8 @@ class ModelConfig:
     Attributes:
         layer: of what the dynamics is made: ``dense`` (SVG: features are vectors) or ``conv`` (SVG′: they are maps).
         recurrence: ``lstm``, or ``none`` for features that tell all there is to know; ``context`` for a frame predictor
-            that sees the first features besides the present one.
+            that sees the first features besides the present one; ``rssm`` for PlaNet's state-space model, whose
+            feature is a state of `hidden` and `latent` numbers.
         features: of a ``frame`` (the papers') or of a ``pair`` of frames and the action between, to plan in.
         backbone: encoder and decoder: ``vgg`` (the papers') or ``light`` (vectors without skips only).
         K: multiplies the encoder's and decoder's channels; fractions shrink.
@@ -36,7 +37,7 @@ class ModelConfig:
     """
 
     layer: Literal["dense", "conv"]
-    recurrence: Literal["lstm", "none", "context"]
+    recurrence: Literal["lstm", "none", "context", "rssm"]
     features: Literal["frame", "pair"]
     backbone: Literal["vgg", "light"]
     K: float
@@ -59,7 +60,7 @@ class ModelConfig:
         object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
         choices = {
             "layer": ("dense", "conv"),
-            "recurrence": ("lstm", "none", "context"),
+            "recurrence": ("lstm", "none", "context", "rssm"),
             "features": ("frame", "pair"),
             "backbone": ("vgg", "light"),
             "advance": ("residual", "bounded"),
@@ -83,6 +84,13 @@ class ModelConfig:
             )
         if not 0 <= self.discount < 1:
             raise ConfigError(f"model.discount is {self.discount}: set it in [0, 1)")
+        if self.recurrence == "rssm":
+            asked = {"layer": "dense", "features": "frame", "skips": False, "critics": 0, "advance": "residual"}
+            differing = [f"model.{key}={value}" for key, value in asked.items() if getattr(self, key) != value]
+            if not self.latent:
+                differing.append("model.latent >= 1")
+            if differing:
+                raise ConfigError(f"a state-space model cannot be of these parts: set {', '.join(differing)}")
         for key in ("K", "M"):
             value = getattr(self, key)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):

@@ -6,6 +6,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from worldmodel.errors import DataError
 from worldmodel.hardware import without_autocast
 
 CHANNELS = 8  # kept of a feature that is a map
@@ -77,6 +78,16 @@ class Statistics(nn.Module):
         self.register_buffer("frame_std", torch.ones(()))
         self.register_buffer("reward_mean", torch.zeros(()))
         self.register_buffer("reward_std", torch.ones(()))
+
+    def check_frames(self, frames: Tensor) -> None:
+        """Raises DataError unless frames (..., c, height, width) are uint8 and of the model's size."""
+        if frames.dtype != torch.uint8:
+            raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
+        expected = tuple(self.frame_mean.shape)
+        if frames.shape[-3:] != expected:
+            raise DataError(
+                f"frames are {tuple(frames.shape[-3:])}: this model takes {expected} (channels, height, width)"
+            )
 
     def standardise(self, frames: Tensor) -> Tensor:
         """uint8 frames (..., c, height, width) to float32 of about unit deviation."""

@@ -12,12 +12,13 @@ from worldmodel.build import build
 from worldmodel.checkpoint import Contexts, read_checkpoint, resolve, write_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.model import Model
 from worldmodel.spec import EnvSpec
-from worldmodel.svg import SVG, channels_last
+from worldmodel.svg import channels_last
 
 
 def save_pretrained(
-    folder: Path | str, model: SVG, contexts: Contexts, *, trainer: dict[str, Any] | None = None
+    folder: Path | str, model: Model, contexts: Contexts, *, trainer: dict[str, Any] | None = None
 ) -> None:
     """Writes a new checkpoint folder, whole or not at all.
 
@@ -37,7 +38,7 @@ def save_pretrained(
     )
 
 
-def from_pretrained(path: Path | str, *, feedback: str = "features", device: str | torch.device = "cpu") -> SVG:
+def from_pretrained(path: Path | str, *, feedback: str = "features", device: str | torch.device = "cpu") -> Model:
     """The model of a checkpoint folder (or of a run folder's newest checkpoint), ready to act.
 
     Args:

@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
+from worldmodel.model import Model
+from worldmodel.rssm import RSSM
 from worldmodel.spec import EnvSpec
-from worldmodel.svg import SVG
 
 PARTS = ("encoder", "features", "decoder", "frame_predictor", "posterior", "prior")
 HEADS = ("reward", "continuation")
@@ -42,14 +43,40 @@ def parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> dict[str, int]:
+def multiply_adds(model: Model, action_size: int, frame_size: tuple[int, int]) -> dict[str, int]:
     """Of each part, for one frame of one row."""
+    work, feature = (_of_states if isinstance(model, RSSM) else _of_video)(model, action_size, frame_size)
+    action = torch.zeros(1, action_size, device="meta")
+    for name, head in (("reward", model.reward), ("continuation", model.continuation)):
+        work[name], _ = count(head, feature, action, feature)
+    if model.actor_critic:
+        policy, critics = JUDGES
+        work[policy], _ = count(model.actor_critic.act, feature)
+        work[critics], _ = count(model.actor_critic.values, feature, action)
+    return work
 
-    def count(part: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
-        with FlopCounterMode(display=False) as counter:
-            output = part(*inputs)
-        return counter.get_total_flops() // 2, output
 
+def count(part: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
+    """Multiply-adds of a call, and what it gives."""
+    with FlopCounterMode(display=False) as counter:
+        output = part(*inputs)
+    return counter.get_total_flops() // 2, output
+
+
+def _of_states(model: Any, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
+    action = torch.zeros(1, action_size, device="meta")
+    work: dict[str, int] = {}
+    work["encoder"], (seen, _) = count(model.encoder, torch.zeros(1, 3, *frame_size, device="meta"))
+    feature = model.first_feature(seen)
+    work["frame_predictor"], deterministic = count(model.frame_predictor, feature, action)
+    work["posterior"], _ = count(model.explain, deterministic, seen)
+    work["prior"], _ = count(model.expect, deterministic)
+    work["features"], embedding = count(model.features.embedding, feature)
+    work["decoder"], _ = count(model.decoder, embedding, ())
+    return work, feature
+
+
+def _of_video(model: Any, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
     frame = torch.zeros(1, 3, *frame_size, device="meta")
     action = torch.zeros(1, action_size, device="meta")
     work: dict[str, int] = {}
@@ -63,10 +90,4 @@ def multiply_adds(model: SVG, action_size: int, frame_size: tuple[int, int]) -> 
     x = model.inputs(feature, z, action)
     work["frame_predictor"], _ = count(model.frame_predictor, x, model.frame_predictor.initial(x))
     work["decoder"], _ = count(model.decoder, embedding, skips)
-    for name, head in (("reward", model.reward), ("continuation", model.continuation)):
-        work[name], _ = count(head, feature, action, feature)
-    if model.actor_critic:
-        policy, critics = JUDGES
-        work[policy], _ = count(model.actor_critic.act, feature)
-        work[critics], _ = count(model.actor_critic.values, feature, action)
-    return work
+    return work, feature

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ from worldmodel.heads import Head, Statistics
 from worldmodel.recurrent import Cells, GaussianPredictor, NoLatent, Predictor, tiled
 from worldmodel.spec import EnvSpec
 from worldmodel.state import Skips, State
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -122,18 +124,8 @@ class SVG(nn.Module):
 
     def encode(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Frames uint8 (b, c, height, width) to embeddings (b, ...) and the skips that the decoder takes."""
-        self.check_frames(frames)
+        self.statistics.check_frames(frames)
         return self.encode_standardised(self.statistics.standardise(frames))
-
-    def check_frames(self, frames: Tensor) -> None:
-        """Raises DataError unless frames (..., c, height, width) are uint8 and of the model's size."""
-        if frames.dtype != torch.uint8:
-            raise DataError(f"frames are {frames.dtype}: give uint8 frames in 0..255, as environments and episodes do")
-        expected = tuple(self.statistics.frame_mean.shape)
-        if frames.shape[-3:] != expected:
-            raise DataError(
-                f"frames are {tuple(frames.shape[-3:])}: this model takes {expected} (channels, height, width)"
-            )
 
     def encode_standardised(self, frames: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The same for frames that `Statistics.standardise` gave."""
@@ -159,12 +151,8 @@ class SVG(nn.Module):
 
         Raises DataError for actions that are not k-1, or frames that are not uint8 of the model's size.
         """
+        check_context(self, frames, actions, noise)
         b, k = frames.shape[:2]
-        expected = (b, k - 1, self.spec.action_size)
-        if actions.shape != expected:
-            raise DataError(f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions {expected}")
-        if noise is not None and noise.shape[1] != k - 1:
-            raise DataError(f"noise is {tuple(noise.shape)} for {k} frames: give ({b}, {k - 1}, *{self.noise_shape})")
         embedding, maps = self.encode(frames[:, 0])
         feature = self.first_feature(embedding)
         state = State(
@@ -280,6 +268,16 @@ class SVG(nn.Module):
         return self.statistics.standardise(frame) if self.feedback is feed_pixels else None
 
 
-def channels_last(model: SVG) -> SVG:
+def check_context(model: WorldModel, frames: Tensor, actions: Tensor, noise: Tensor | None) -> None:
+    """DataError unless there are actions, and noise if any, for each of a context's frames (b, k, ...) but the last."""
+    b, k = frames.shape[:2]
+    expected = (b, k - 1, model.spec.action_size)
+    if actions.shape != expected:
+        raise DataError(f"{b} contexts of {k} frames with actions {tuple(actions.shape)}: give actions {expected}")
+    if noise is not None and noise.shape[1] != k - 1:
+        raise DataError(f"noise is {tuple(noise.shape)} for {k} frames: give ({b}, {k - 1}, *{model.noise_shape})")
+
+
+def channels_last(model: M) -> M:
     """The same model, its convolutions in the memory format in which processors and GPUs run them fastest."""
-    return cast(SVG, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    return cast(M, model.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

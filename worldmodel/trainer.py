@@ -21,8 +21,11 @@ from worldmodel.errors import CheckpointError, ConfigError, WorldModelError, che
 from worldmodel.hardware import chosen_precision
 from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
+from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
-from worldmodel.svg import SVG, channels_last
+from worldmodel.rssm import RSSM
+from worldmodel.rssm_unroll import unroll_states
+from worldmodel.svg import channels_last
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.unroll import Unrolling, unroll
 
@@ -95,7 +98,7 @@ def make_fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
 class Objective(nn.Module):
     """The model under its loss: what Fabric wraps, so that its precision covers both."""
 
-    def __init__(self, model: SVG, config: TrainConfig) -> None:
+    def __init__(self, model: Model, config: TrainConfig) -> None:
         super().__init__()
         self.model = model
         self.config = config
@@ -104,9 +107,12 @@ class Objective(nn.Module):
         """The loss and its terms (see `elbo`) of a `Batch`'s tensors by name: Fabric takes no frozen dataclass."""
         batch = Batch(**tensors)
         with late_gradients(batch.frames.shape[1]):
-            outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
+            if isinstance(self.model, RSSM):
+                outputs = unroll_states(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
+            else:
+                outputs = unroll(self.model, batch.frames, batch.actions, self.config.unrolling, generator)
         loss, terms = elbo(outputs, batch, self.model.statistics, self.config.weights)
-        if outputs.critic_outputs is None:
+        if outputs.critic_outputs is None or isinstance(self.model, RSSM):
             return loss, terms
         critic, policy, more = temporal_difference(
             outputs.critic_outputs, batch, self.model.value_unit, self.model.discount
@@ -126,7 +132,7 @@ class Trainer:
     Raises ConfigError for critics that would not learn, and for features of two frames predicted from one.
     """
 
-    def __init__(self, model: SVG, config: TrainConfig, fabric: Fabric) -> None:
+    def __init__(self, model: Model, config: TrainConfig, fabric: Fabric) -> None:
         if model.actor_critic and not (config.unrolling.open_loop and config.weights.value):
             raise ConfigError(
                 f"the model has critics, which train.unrolling.open_loop={config.unrolling.open_loop} and "
@@ -137,7 +143,7 @@ class Trainer:
                 "a window's first frame lacks the one before it, which model.features=pair needs to know how things "
                 "move: set train.unrolling.context >= 2 (it is 1), or model.features=frame"
             )
-        self.model = cast(SVG, fabric.to_device(channels_last(model)))
+        self.model = cast(Model, fabric.to_device(channels_last(model)))
         self.online = copy.deepcopy(model) if config.ema_decay else model
         self.config = config
         self.fabric = fabric
@@ -220,7 +226,7 @@ class Trainer:
         average(list(self.model.parameters()), list(self.online.parameters()), self.updates)
 
 
-def freeze_statistics(model: SVG, replay: Replay, rng: np.random.Generator) -> None:
+def freeze_statistics(model: Model, replay: Replay, rng: np.random.Generator) -> None:
     """Sets the model's frame and reward statistics from up to 2000 frames of the replay."""
     found = replay.frame_statistics(2000, rng)
     statistics = model.statistics

@@ -12,6 +12,7 @@ from worldmodel.actor_critic import ActorCritic
 from worldmodel.augmentation import shift
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.gaussian import Gaussian
+from worldmodel.model import Model
 from worldmodel.state import Skips, State, concatenate
 from worldmodel.svg import SVG
 
@@ -132,7 +133,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
     b, t = frames.shape[:2]
     if t <= how.context:
         raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
-    model.check_frames(frames)
+    model.statistics.check_frames(frames)
     last = how.context - 1  # frame of the context: predictions start from its feature
     frames = model.statistics.standardise(frames)
     shift(frames, how.shift, generator)
@@ -142,23 +143,21 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
 
     posterior, posterior_cells = model.posterior.sequence(features[:, 1:])
     prior, prior_cells = model.prior.sequence(features[:, :-1])
-    z = posterior.sample(_noise(posterior.mean.shape, generator))
+    z = posterior.sample(standard_noise(posterior.mean.shape, generator))
     forced, cells = model.predict_sequence(features[:, :-1], z, actions)
 
-    def rollout(before: Tensor, after: Tensor, times: Tensor, share: float, *, observed: bool = False) -> Rollout:
-        n = len(times)
-        flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
-        flat_actions = actions[:, times - 1].flatten(0, 1)
-        flat_implied = model.features.embedding(flat_after)
-        implied = flat_implied.view(b, n, *embeddings.shape[2:])
-        source = embeddings[:, times] if observed else implied
-        return Rollout(
-            times=times,
-            features=after,
-            embeddings=None if flat_implied is flat_after else implied,
-            rewards=model.reward(flat_before, flat_actions, flat_after).view(b, n),
-            continues=model.continuation(flat_before, flat_actions, flat_after).view(b, n),
-            drawn=_draw(model, source, frames, times, skips, share, generator) if share else None,
+    def read(before: Tensor, after: Tensor, times: Tensor, share: float, source: Tensor | None = None) -> Rollout:
+        return read_rollout(
+            model,
+            before,
+            after,
+            actions,
+            times,
+            frames=frames,
+            source=source,
+            skips=skips,
+            share=share,
+            generator=generator,
         )
 
     times = torch.arange(how.context, t, device=frames.device)
@@ -168,7 +167,7 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         starts = range(last, t - steps, how.stride)
         states = [State(features[:, s], skips, cells[s], posterior_cells[s], prior_cells[s]) for s in starts]
         before, after, reached = _imagine(model, states, actions, starts, steps, generator)
-        open_loop = rollout(before, after, reached, how.draw_open_loop)
+        open_loop = read(before, after, reached, how.draw_open_loop)
         if model.actor_critic:
             critic_outputs = _critic_outputs(model.actor_critic, features, before, actions, reached, generator)
     return Outputs(
@@ -176,10 +175,51 @@ def unroll(model: SVG, frames: Tensor, actions: Tensor, how: Unrolling, generato
         embeddings=embeddings,
         posterior=posterior,
         prior=prior,
-        observed=rollout(features[:, last:-1], features[:, how.context :], times, how.draw_observed, observed=True),
-        forced=rollout(features[:, last:-1], forced[:, last:], times, how.draw_forced),
+        observed=read(
+            features[:, last:-1], features[:, how.context :], times, how.draw_observed, embeddings[:, how.context :]
+        ),
+        forced=read(features[:, last:-1], forced[:, last:], times, how.draw_forced),
         open_loop=open_loop,
         critic_outputs=critic_outputs,
+    )
+
+
+def read_rollout(
+    model: Model,
+    before: Tensor,
+    after: Tensor,
+    actions: Tensor,
+    times: Tensor,
+    *,
+    frames: Tensor,
+    source: Tensor | None,
+    skips: Skips,
+    share: float,
+    generator: torch.Generator,
+) -> Rollout:
+    """What the heads and the decoder make of n transitions a window.
+
+    Args:
+        before, after: (b, n, ...) their features.
+        actions: of the windows (b, t-1, a).
+        times: (n,) the frame each leads to.
+        frames: of the windows (b, t, c, height, width), standardised.
+        source: embeddings (b, n, ...) that are drawn; None for those that the features imply.
+        share: of the frames that are drawn.
+    """
+    flat_before, flat_after = before.flatten(0, 1), after.flatten(0, 1)
+    shape = before.shape[:2]
+    flat_actions = actions[:, times - 1].flatten(0, 1)
+    flat_implied = model.features.embedding(flat_after)
+    implied = flat_implied.unflatten(0, shape)
+    drawn = implied if source is None else source
+    return Rollout(
+        times=times,
+        features=after,
+        embeddings=None if flat_implied is flat_after else implied,
+        rewards=model.reward(flat_before, flat_actions, flat_after).view(shape),
+        continues=model.continuation(flat_before, flat_actions, flat_after).view(shape),
+        drawn=_draw(model, drawn, frames, times, skips, share, generator) if share else None,
     )
 
 
@@ -220,7 +260,7 @@ def _imagine(
     model: SVG, states: list[State], actions: Tensor, starts: range, steps: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Features before and after (b, n, ...) and the frames reached (n,), n = starts x steps; feeds features back."""
-    b, s = len(actions), len(starts)
+    b = len(actions)
     state = concatenate(states)  # (s b)
     feature, cells, prior_cells = state.feature, state.frame_predictor, state.prior
     first = torch.tensor(list(starts), device=actions.device)
@@ -228,21 +268,28 @@ def _imagine(
     for step in range(steps):
         z, prior_cells = model.prior(feature, prior_cells)
         action = rearrange(actions[:, first + step], "b s a -> (s b) a")
-        noise = _noise(z.mean.shape, generator)
+        noise = standard_noise(z.mean.shape, generator)
         before.append(feature)
         feature, cells = model.predict(feature, z.sample(noise), action, cells)
         after.append(feature)
 
-    def windows(features: list[Tensor]) -> Tensor:
-        stacked = torch.stack(features, 1)  # (s b) steps ...
-        return stacked.view(s, b, steps, *stacked.shape[2:]).transpose(0, 1).flatten(1, 2)
+    return by_window(before, b), by_window(after, b), reached_frames(starts, steps, actions.device)
 
-    reached = first[:, None] + 1 + torch.arange(steps, device=actions.device)
-    return windows(before), windows(after), reached.flatten()
+
+def by_window(features: list[Tensor], b: int) -> Tensor:
+    """Features of each step of rollouts from several starts, (s b, ...) each, to (b, s x steps, ...)."""
+    stacked = torch.stack(features, 1).unflatten(0, (-1, b))  # s b steps ...
+    return stacked.transpose(0, 1).flatten(1, 2)
+
+
+def reached_frames(starts: range, steps: int, device: torch.device) -> Tensor:
+    """The frames that the transitions of `by_window` lead to."""
+    first = torch.tensor(list(starts), device=device)
+    return (first[:, None] + 1 + torch.arange(steps, device=device)).flatten()
 
 
 def _draw(
-    model: SVG,
+    model: Model,
     embeddings: Tensor,
     seen: Tensor,
     times: Tensor,
@@ -257,5 +304,5 @@ def _draw(
     return Drawn(frames=frames, targets=seen[rows, times[columns]], rows=rows, times=times[columns])
 
 
-def _noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
+def standard_noise(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator, device=generator.device)

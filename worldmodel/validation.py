@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from worldmodel.errors import DataError
+from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
-from worldmodel.svg import SVG
 
 
 def fixed_windows(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> Batch:
@@ -24,7 +24,7 @@ def fixed_windows(paths: Sequence[Path], count: int, *, context: int, horizon: i
 
 
 @torch.inference_mode()
-def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[float | None]]:
+def open_loop_errors(model: Model, batch: Batch, context: int) -> dict[str, list[float | None]]:
     """Filters `context` frames of each window, imagines the rest under the true actions with the mean of each z.
 
     Args:
@@ -53,7 +53,7 @@ def open_loop_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
 
 
 @torch.inference_mode()
-def copy_last_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[float | None]]:
+def copy_last_errors(model: Model, batch: Batch, context: int) -> dict[str, list[float | None]]:
     """The same of no model at all: that everything stays as in the last given frame, the last known reward too.
 
     With a context of one frame no reward is known; the batch's mean stands in for it.
@@ -71,7 +71,7 @@ def copy_last_errors(model: SVG, batch: Batch, context: int) -> dict[str, list[f
 class _Scale:
     """What errors of a batch are measured by, and the embeddings of its frames (b, t, ...)."""
 
-    def __init__(self, model: SVG, batch: Batch, context: int) -> None:
+    def __init__(self, model: Model, batch: Batch, context: int) -> None:
         t = batch.frames.shape[1]
         if not 1 <= context < t:
             raise DataError(f"a context of {context} leaves nothing to imagine in windows of {t} frames")

@@ -11,6 +11,7 @@ from worldmodel.checkpoint import resolve
 from worldmodel.episode import load_episode
 from worldmodel.errors import CheckpointError, DataError
 from worldmodel.held_out import held_out_episodes
+from worldmodel.model import Model
 from worldmodel.pictures.errors import errors_figure
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.page import Section
@@ -19,7 +20,6 @@ from worldmodel.pictures.viewer import rewards_svg, viewer_data
 from worldmodel.pretrained import from_pretrained
 from worldmodel.run_folder import read_config
 from worldmodel.size import summarise
-from worldmodel.svg import SVG
 from worldmodel.trainer import batch_to
 from worldmodel.validation import copy_last_errors, fixed_windows, open_loop_errors
 
@@ -67,7 +67,7 @@ def model_sections(run: Path) -> list[Section]:
     return [*sections, Section("size", "The model's size", table=table)]
 
 
-def _errors(model: SVG, files: Sequence[Path], context: int) -> list[Section]:
+def _errors(model: Model, files: Sequence[Path], context: int) -> list[Section]:
     batch = batch_to(fixed_windows(files, WINDOWS, context=context, horizon=HORIZON), model.device)
     errors = {
         "the model": open_loop_errors(model, batch, context),
