@@ -34,7 +34,7 @@ def test_both_ways_are_as_likely_and_depend_on_nothing_before() -> None:
         steps = np.diff(places, axis=0)
         for i in range(1, len(steps) - 2):
             turned = steps[i - 1, 1] * steps[i + 1, 1] < 0 < steps[i - 1, 1] * steps[i, 1]
-            if turned and (8 < places[i : i + 3, 0]).all() and (places[i : i + 3, 0] < 40).all():
+            if turned and (places[i : i + 3, 0] > 8).all() and (places[i : i + 3, 0] < 40).all():
                 before.append(steps[i - 1, 0] > 0)
                 after.append(steps[i + 2, 0] > 0)  # in the step that touches the wall it goes on as before
     down = np.mean(after)

@@ -72,7 +72,7 @@ def test_each_prediction_is_compared_with_its_own_frame() -> None:
     expected = [np.mean(decibels(*(average - (10 + 20 * row + step) for row in range(3)))) for step in range(2, 6)]
     assert right.frames["psnr"][AVERAGE] == pytest.approx(expected)
     assert right.frames["reward"][MEAN] == [0, 0, 0, 0]  # a step earns the mean of its action
-    assert right.errors["psnr"][MEAN] == 0 and "kl" not in right.frames
+    assert right.by_window["psnr"][MEAN] == [100, 100, 100] and "kl" not in right.frames
     late = measured(rising(3, 6, by=2), reference)
     assert late.frames["psnr"][MEAN] == pytest.approx(decibels(1, 2, 3, 4))
     assert late.frames["psnr"][COPY] == pytest.approx(decibels(2, 4, 6, 8))
@@ -210,7 +210,7 @@ def test_the_command_writes_what_it_prints(evaluate: Command, run: Path, tmp_pat
     rows = {
         line[:18].strip(): line[18:].split()
         for line in output.splitlines()
-        if line[:18].strip() in found["errors"]["psnr"]
+        if line[:18].strip() in found["by_window"]["psnr"]
     }
     for row, values in found["frames"]["psnr"].items():
         clips = found["clips"]["appearance"].get(row)

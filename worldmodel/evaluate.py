@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import hydra
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.checkpoint import resolve
@@ -109,8 +110,8 @@ def frames_table(found: Evaluation) -> str:
     for row in dict.fromkeys(row for rows in found.frames.values() for row in rows):
         cells = ""
         for metric in metrics:
-            values = found.frames[metric].get(row)
-            mean = "" if values is None else f"{sum(values) / len(values):.3f} ± {found.errors[metric][row]:.3f}"
+            values = np.array(found.by_window[metric].get(row, ()))
+            mean = f"{values.mean():.3f} ± {values.std(ddof=1) / len(values) ** 0.5:.3f}" if len(values) else ""
             cells += f"{mean:>18}"
         lines.append(f"{row:<18}{cells}")
     return "\n".join(lines)

@@ -25,6 +25,7 @@ HIGHER = ("psnr", "ssim", "vgg16_cosine")  # is better; of all others, lower
 ROWS = 16  # windows that are imagined at a time
 MEAN, COPY, AVERAGE, GIVEN = "mean of z", "copy last frame", "mean frame", "all frames given"
 SAMPLE, REAL = "one sample", "real clips"
+BASELINES = (COPY, AVERAGE)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Evaluation:
         frames: by metric and by what predicted, the mean over windows at each of the horizon's steps. ``reward`` is
             the squared error as a share of the rewards' variance; ``kl``, in nats, is of the posterior from the prior,
             when all frames are given.
-        errors: the same way, the standard error over windows of the mean over the horizon.
+        by_window: the same way, the mean over the horizon of each window.
         clips: by stream and by what predicted, ``frechet`` and ``mmd`` to real clips of other episodes. As many real
             clips, those that were to be predicted, stand beside: what two sets of the same source have.
     """
@@ -47,7 +48,7 @@ class Evaluation:
     context: int
     samples: int
     frames: Mapping[str, Mapping[str, Sequence[float]]]
-    errors: Mapping[str, Mapping[str, float]]
+    by_window: Mapping[str, Mapping[str, Sequence[float]]]
     clips: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
@@ -141,9 +142,7 @@ def evaluate_video(
         context=context,
         samples=samples,
         frames={metric: {row: x.mean(0).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
-        errors={
-            metric: {row: float(x.mean(1).std() / n**0.5) for row, x in rows.items()} for metric, rows in whole.items()
-        },
+        by_window={metric: {row: x.mean(1).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
         clips={name: distances(name, stream, clips, reference.frames[:, context:]) for name, stream in streams.items()},
     )
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from worldmodel.metrics.evaluation import AVERAGE, COPY, HIGHER, Evaluation
 
 NAMES = {"psnr": "PSNR, dB", "ssim": "SSIM", "kl": "KL, nats a frame", "reward": "reward error / variance"}
-BASELINES = {COPY: ":", AVERAGE: "--"}
+DASHES = {COPY: ":", AVERAGE: "--"}
 COLUMNS = 3
 
 
@@ -19,7 +19,7 @@ def evaluation_figure(found: Evaluation) -> Figure:
     steps = range(1, found.horizon + 1)
     for axes, (metric, lines) in zip(cells, found.frames.items(), strict=False):
         for row, values in lines.items():
-            style = {"color": "0.5", "linestyle": BASELINES[row]} if row in BASELINES else {}
+            style = {"color": "0.5", "linestyle": DASHES[row]} if row in DASHES else {}
             axes.plot(steps, values, linewidth=1.5, label=row, **style)
         better = "" if metric == "kl" else ", higher is better" if metric in HIGHER else ", lower is better"
         axes.set_title(NAMES.get(metric, metric.replace("_", " ")) + better, fontsize=9, loc="left")
