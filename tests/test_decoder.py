@@ -76,7 +76,11 @@ def test_features_that_share_a_skip_share_its_convolutions() -> None:
         display=False, custom_mapping={aten.convolution: lambda x, *_, **__: convolved.append(x[0]) or 0}
     ):
         model(feature, skips, rows)
-    assert sorted(convolved) == [2, 2, 4, 4, 4, 4]  # two skips that are seen, at two resolutions
+        assert sorted(convolved) == [3, 3, 4, 4, 4, 4]  # each skip once, at two resolutions
+        convolved.clear()
+        model(feature[:2], skips, rows[2:])
+        assert sorted(convolved) == [1, 1, 2, 2, 2, 2]  # of more skips than features only those that are seen
+    close(model(feature[:2], skips, rows[2:]), model(feature[:2], tuple(skip[rows[2:]] for skip in skips)))
 
 
 def test_without_skips_they_do_not_matter() -> None:

@@ -60,7 +60,7 @@ class Decoder(nn.Module):
         `rows` (b,) says which row of the skips (m, c, h, w) each feature sees; by default its own.
         """
         x = self.input(feature)
-        if rows is not None:
+        if rows is not None and skips and len(rows) < len(skips[0]):  # else hardly any are seen by none
             seen, rows = rows.unique(return_inverse=True)
             skips = tuple(skip[seen] for skip in skips)
         for index, stage in enumerate(self.stages):

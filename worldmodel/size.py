@@ -24,9 +24,7 @@ def summarise(config: ModelConfig, action_size: int, frame_size: tuple[int, int]
 
     The model is made on torch's meta device: no memory, so the largest fits anywhere.
     """
-    bounds = (1.0,) * action_size
-    low = tuple(-bound for bound in bounds)
-    spec = EnvSpec("none", "none", "box", action_size, low, bounds, 1, 0, frame_size)
+    spec = none_spec(action_size, frame_size)
     with torch.device("meta"):
         model = build(config, spec)
     work = multiply_adds(model, action_size, frame_size)
@@ -36,6 +34,11 @@ def summarise(config: ModelConfig, action_size: int, frame_size: tuple[int, int]
     }
     total = {key: sum(rows[name][key] for name in PARTS) for key in ("parameters", "multiply_adds")}
     return {**rows, "total without heads": total}
+
+
+def none_spec(action_size: int, frame_size: tuple[int, int]) -> EnvSpec:
+    """Of no environment, for a model that is looked at alone."""
+    return EnvSpec("none", "none", "box", action_size, (-1.0,) * action_size, (1.0,) * action_size, 1, 0, frame_size)
 
 
 def parameters(module: torch.nn.Module) -> int:

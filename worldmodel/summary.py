@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, check_whole
-from worldmodel.size import summarise
+from worldmodel.hardware import chosen_precision
+from worldmodel.memory import memory_of
+from worldmodel.size import none_spec, summarise
+from worldmodel.trainer import TrainConfig
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="summary")
@@ -23,8 +26,16 @@ def main(config: DictConfig) -> None:
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):
         raise ConfigError(f"size is {size}: set [height, width], whole numbers >= 1")
     check_whole("action_size", action_size, 1)
-    rows = summarise(ModelConfig.from_mapping(settings["model"]), action_size, (size[0], size[1]))
-    print(json.dumps(rows) if settings["json"] else table(rows))
+    model, frame_size = ModelConfig.from_mapping(settings["model"]), (size[0], size[1])
+    rows = summarise(model, action_size, frame_size)
+    if settings["json"]:
+        print(json.dumps(rows))
+        return
+    print(table(rows))
+    bfloat16 = chosen_precision(settings["precision"], "auto").startswith("bf16")
+    train = TrainConfig.from_mapping(settings["train"])
+    memory = memory_of(model, train, none_spec(action_size, frame_size), bfloat16=bfloat16)
+    print(f"{memory}; batches of {train.batch} windows of {train.window} frames")
 
 
 def table(rows: dict[str, dict[str, int]]) -> str:

@@ -18,7 +18,8 @@ from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import check_whole
-from worldmodel.hardware import prepare_threads
+from worldmodel.hardware import chosen_precision, prepare_threads
+from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.replay import Replay, split
@@ -54,7 +55,10 @@ def main(config: DictConfig) -> None:
     torch.manual_seed(config.seed)
     model = from_pretrained(saved) if saved else build(ModelConfig.from_mapping(settings["model"]), replay.spec)
     check_fits(model.spec, replay.spec, str(saved))
-    trainer = Trainer(model, TrainConfig.from_mapping(settings["train"]), fabric)
+    bfloat16 = chosen_precision(config.precision, config.accelerator).startswith("bf16")
+    fit = TrainConfig.from_mapping(settings["train"])
+    print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16), flush=True)
+    trainer = Trainer(model, fit, fabric)
     keep, seconds = 0, 0.0
     if saved:
         state = read_checkpoint(saved).trainer()
