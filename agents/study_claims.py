@@ -149,9 +149,9 @@ def bootstrap(values: np.ndarray) -> tuple[float, float]:
     """A 95 % interval of the mean of (seeds, windows), both drawn with repetition."""
     rng = np.random.default_rng(0)
     seeds, windows = values.shape
-    rows = rng.integers(seeds, size=(DRAWS, seeds))
-    columns = rng.integers(windows, size=(DRAWS, windows))
-    means = np.array([values[row][:, column].mean() for row, column in zip(rows, columns, strict=True)])
+    # How often each is drawn, as a share.
+    of_seeds, of_windows = (rng.multinomial(n, [1 / n] * n, size=DRAWS) / n for n in (seeds, windows))
+    means = ((of_seeds @ values) * of_windows).sum(1)
     low, high = np.quantile(means, (0.025, 0.975))
     return float(low), float(high)
 

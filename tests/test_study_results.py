@@ -87,7 +87,7 @@ def test_an_interval_is_of_the_mean() -> None:
         low, high = bootstrap(3 + rng.normal(0, 1, (2, 50)))
         held += low <= 3 <= high
     assert 50 <= held <= 60
-    assert bootstrap(np.full((2, 5), 7.0)) == (7.0, 7.0)
+    assert bootstrap(np.full((2, 5), 7.0)) == pytest.approx((7.0, 7.0))
 
 
 def test_tables_hold_every_fit_and_claim(log: Log) -> None:
