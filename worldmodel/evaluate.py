@@ -16,7 +16,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from worldmodel.checkpoint import resolve
+from worldmodel.checkpoint import read_checkpoint, resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
@@ -47,7 +47,7 @@ def main(config: DictConfig) -> None:
     frame_metrics, streams, hashes = measures(settings["weights"])
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
-    check_fits(from_pretrained(folder).spec, Replay(files).spec, config.checkpoint)
+    check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint)
     windows, reference = halves(files, config.windows, context=config.context, horizon=config.horizon)
     fabric = make_fabric(config.accelerator, 1, config.precision)
     model = from_pretrained(folder, feedback=config.feedback, device=fabric.device)

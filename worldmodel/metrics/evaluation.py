@@ -23,6 +23,7 @@ FrameMetric = Callable[[Tensor, Tensor], Tensor]
 
 HIGHER = ("psnr", "ssim", "vgg16_cosine")  # is better; of all others, lower
 ROWS = 16  # windows that are imagined at a time
+FRAMES = 256  # that are compared at a time
 MEAN, COPY, AVERAGE, GIVEN = "mean of z", "copy last frame", "mean frame", "all frames given"
 SAMPLE, REAL = "one sample", "real clips"
 BASELINES = (COPY, AVERAGE)
@@ -167,9 +168,9 @@ def imagine(
 
 
 def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor) -> Tensor:
-    """Of frames (..., c, h, w) uint8, to (...)."""
-    shape = true.shape[:-3]
-    return metric(unit(predicted.flatten(0, -4)), unit(true.flatten(0, -4))).view(shape)
+    """Of frames (..., c, h, w) uint8, to (...); a few at a time, since networks hold many maps of each."""
+    pairs = zip(predicted.flatten(0, -4).split(FRAMES), true.flatten(0, -4).split(FRAMES), strict=True)
+    return torch.cat([metric(unit(one), unit(other)) for one, other in pairs]).view(true.shape[:-3])
 
 
 def unit(frames: Tensor) -> Tensor:
