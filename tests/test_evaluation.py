@@ -147,6 +147,26 @@ def test_the_kl_is_that_of_posterior_and_prior_and_none_where_they_are_equal() -
     assert same.frames["kl"][GIVEN] == [0, 0, 0]
 
 
+def test_metrics_are_not_computed_in_the_models_precision() -> None:
+    windows, reference = rising(3, 6), rising(3, 6, first=100)
+
+    def found() -> Evaluation:
+        return evaluate_video(
+            Counter(),
+            windows,
+            reference,
+            context=2,
+            samples=1,
+            frame_metrics={"mean": lambda one, other: torch.nn.functional.conv2d(one, one[:1]).flatten(1).mean(1)},
+            streams=MOTION,
+        )
+
+    plain = found()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = found()
+    assert rounded.frames["mean"] == plain.frames["mean"] and rounded.clips == plain.clips
+
+
 def test_what_cannot_be_compared_is_an_error() -> None:
     with pytest.raises(DataError, match="must be whole, and as many"):
         measured(rising(3, 6), rising(2, 6))

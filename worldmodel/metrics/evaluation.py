@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.hardware import without_autocast
 from worldmodel.metrics.clips import Stream
 from worldmodel.metrics.distances import frechet_distance, polynomial_mmd
 from worldmodel.replay import Batch, Replay
@@ -170,7 +171,8 @@ def imagine(
 def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor) -> Tensor:
     """Of frames (..., c, h, w) uint8, to (...); a few at a time, since networks hold many maps of each."""
     pairs = zip(predicted.flatten(0, -4).split(FRAMES), true.flatten(0, -4).split(FRAMES), strict=True)
-    return torch.cat([metric(unit(one), unit(other)) for one, other in pairs]).view(true.shape[:-3])
+    with without_autocast(true.device):  # small differences count
+        return torch.cat([metric(unit(one), unit(other)) for one, other in pairs]).view(true.shape[:-3])
 
 
 def unit(frames: Tensor) -> Tensor:
@@ -195,7 +197,8 @@ def distances(
     """Of each kind of clips (n, t, c, h, w) uint8 to the reference's, in the features of a stream."""
 
     def features(of: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-        parts = [stream(unit(of[i : i + ROWS])).double().cpu() for i in range(0, len(of), ROWS)]
+        with without_autocast(of.device):
+            parts = [stream(unit(of[i : i + ROWS])).double().cpu() for i in range(0, len(of), ROWS)]
         return torch.cat(parts).numpy()
 
     real = features(reference)
