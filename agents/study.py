@@ -66,7 +66,7 @@ def main(config: DictConfig) -> None:
         cell: summarise(part.model, replay.spec.action_size, replay.spec.frame_size) for cell, part in parts.items()
     }
     fabric = make_fabric(settings["accelerator"], 1, settings["precision"])
-    env = planner = None
+    env = None
     if settings["planning"]:
         env = make_env(settings["env"], rendering=settings["rendering"])
         check_fits(replay.spec, env.env_spec, settings["data"])

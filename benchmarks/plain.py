@@ -20,10 +20,10 @@ from worldmodel.gaussian import Gaussian
 from worldmodel.losses import elbo
 from worldmodel.recurrent import Cells
 from worldmodel.replay import Batch, Replay
+from worldmodel.rollout import CriticOutputs, Drawn, Outputs, Rollout, Unrolling
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import temporal_difference
 from worldmodel.trainer import TARGET_RATE, TrainConfig, freeze_statistics
-from worldmodel.unroll import CriticOutputs, Drawn, Outputs, Rollout, Unrolling
 
 
 @dataclass(frozen=True)

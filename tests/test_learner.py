@@ -29,10 +29,10 @@ from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import Records, read_records
+from worldmodel.rollout import Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
-from worldmodel.unroll import Unrolling
 
 DECISIONS, REPEAT = 4, 3  # of an episode; simulator steps of a decision
 SPEC = EnvSpec("fade", "out", "box", 1, (-1.0,), (1.0,), REPEAT, DECISIONS * REPEAT, (8, 8))

@@ -15,7 +15,7 @@ from worldmodel.gaussian import Gaussian
 from worldmodel.heads import Statistics
 from worldmodel.losses import Weights, elbo
 from worldmodel.replay import Batch
-from worldmodel.unroll import Drawn, Outputs, Rollout
+from worldmodel.rollout import Drawn, Outputs, Rollout
 
 B, T = 2, 5
 TIMES = {"observed": [1, 2, 3, 4], "forced": [1, 2, 3, 4], "open_loop": [2, 3, 3, 4]}  # from frames 1 and 2

@@ -13,9 +13,9 @@ from worldmodel.build import build
 from worldmodel.config import ModelConfig
 from worldmodel.losses import Weights
 from worldmodel.memory import memory_of
+from worldmodel.rollout import Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.trainer import Objective, TrainConfig
-from worldmodel.unroll import Unrolling
 
 TRAIN = TrainConfig(
     batch=3,

@@ -22,12 +22,12 @@ from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.gaussian import kl
 from worldmodel.pretrained import from_pretrained, save_pretrained
+from worldmodel.rollout import Unrolling
 from worldmodel.rssm import RSSM
 from worldmodel.rssm_unroll import unroll_states
 from worldmodel.size import summarise
 from worldmodel.state import concatenate
 from worldmodel.trainer import mean_terms
-from worldmodel.unroll import Unrolling
 from worldmodel.validation import open_loop_errors
 
 STATES = replace(DENSE, recurrence="rssm", layers=1, latent=3)

@@ -9,11 +9,12 @@ from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError
 from worldmodel.losses import Weights
 from worldmodel.replay import Batch
+from worldmodel.rollout import CriticOutputs, Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import returns, temporal_difference
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
-from worldmodel.unroll import CriticOutputs, Unrolling, unroll
+from worldmodel.unroll import unroll
 
 SPEC = EnvSpec("line", "line", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 CONFIG = ModelConfig(

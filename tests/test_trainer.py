@@ -21,9 +21,9 @@ from worldmodel.errors import ConfigError, DataError, WorldModelError
 from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.replay import Replay
+from worldmodel.rollout import Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.trainer import PATIENCE, TARGET_RATE, TrainConfig, Trainer, make_fabric, mean_terms
-from worldmodel.unroll import Unrolling
 
 SPEC = EnvSpec("line", "reach", "box", 1, (-1.0,), (1.0,), 1, 0, (16, 16))
 MODEL = ModelConfig(

@@ -11,9 +11,10 @@ from torch import Tensor
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError
+from worldmodel.rollout import Outputs, Rollout, Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
-from worldmodel.unroll import Outputs, Rollout, Unrolling, unroll
+from worldmodel.unroll import unroll
 
 B, T = 3, 7
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 1, 0, (16, 16))

@@ -13,7 +13,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.gaussian import kl
 from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
-from worldmodel.unroll import Drawn, Outputs
+from worldmodel.rollout import Drawn, Outputs
 
 
 @dataclass(frozen=True)

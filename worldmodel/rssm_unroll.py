@@ -1,24 +1,14 @@
-"""A batch of windows through a state-space model as training sees it; `worldmodel.unroll` says what is made of it."""
+"""A batch of windows through a state-space model as training sees it; `worldmodel.rollout` says what is made of it."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from worldmodel.augmentation import shift
-from worldmodel.errors import ConfigError
 from worldmodel.gaussian import Gaussian
+from worldmodel.rollout import Outputs, Unrolling, Windows, by_window, reached_frames
 from worldmodel.rssm import RSSM
 from worldmodel.state import Skips
-from worldmodel.unroll import (
-    Outputs,
-    Rollout,
-    Unrolling,
-    by_window,
-    reached_frames,
-    read_rollout,
-    standard_noise,
-)
 
 
 def unroll_states(model: RSSM, frames: Tensor, actions: Tensor, how: Unrolling, generator: torch.Generator) -> Outputs:
@@ -28,13 +18,9 @@ def unroll_states(model: RSSM, frames: Tensor, actions: Tensor, how: Unrolling, 
     Raises ConfigError when t <= context.
     """
     b, t = frames.shape[:2]
-    if t <= how.context:
-        raise ConfigError(f"windows of {t} frames leave nothing to predict after {how.context} context frames")
-    model.statistics.check_frames(frames)
+    windows = Windows.of(model, frames, actions, how, generator)
     last = how.context - 1
-    frames = model.statistics.standardise(frames)
-    shift(frames, how.shift, generator)
-    seen = model.encoder(frames.flatten(0, 1))[0].unflatten(0, (b, t))
+    seen = model.encoder(windows.frames.flatten(0, 1))[0].unflatten(0, (b, t))
     skips = Skips((), torch.arange(b, device=frames.device))
 
     states, forced = [model.first_feature(seen[:, 0])], []
@@ -42,26 +28,12 @@ def unroll_states(model: RSSM, frames: Tensor, actions: Tensor, how: Unrolling, 
     for i in range(t - 1):
         deterministic = model.advance(states[-1], actions[:, i])
         posterior, prior = model.explain(deterministic, seen[:, i + 1]), model.expect(deterministic)
-        noise = standard_noise(prior.mean.shape, generator)
+        noise = windows.noise(prior.mean.shape)
         states.append(torch.cat([deterministic, posterior.sample(noise)], 1))
         forced.append(torch.cat([deterministic, prior.sample(noise)], 1))
         posteriors.append(posterior)
         priors.append(prior)
     features = torch.stack(states, 1)
-
-    def read(before: Tensor, after: Tensor, times: Tensor, share: float) -> Rollout:
-        return read_rollout(
-            model,
-            before,
-            after,
-            actions,
-            times,
-            frames=frames,
-            source=None,
-            skips=skips,
-            share=share,
-            generator=generator,
-        )
 
     times = torch.arange(how.context, t, device=frames.device)
     open_loop = None
@@ -74,17 +46,17 @@ def unroll_states(model: RSSM, frames: Tensor, actions: Tensor, how: Unrolling, 
             before.append(feature)
             deterministic = model.advance(feature, torch.cat([actions[:, start + step] for start in starts]))
             prior = model.expect(deterministic)
-            feature = torch.cat([deterministic, prior.sample(standard_noise(prior.mean.shape, generator))], 1)
+            feature = torch.cat([deterministic, prior.sample(windows.noise(prior.mean.shape))], 1)
             after.append(feature)
         reached = reached_frames(starts, steps, frames.device)
-        open_loop = read(by_window(before, b), by_window(after, b), reached, how.draw_open_loop)
+        open_loop = windows.read(by_window(before, b), by_window(after, b), reached, how.draw_open_loop, skips)
     return Outputs(
         features=features,
         embeddings=model.features.embedding(features.flatten(0, 1)).unflatten(0, (b, t)),
         posterior=over_time(posteriors),
         prior=over_time(priors),
-        observed=read(features[:, last:-1], features[:, how.context :], times, how.draw_observed),
-        forced=read(features[:, last:-1], torch.stack(forced, 1)[:, last:], times, how.draw_forced),
+        observed=windows.read(features[:, last:-1], features[:, how.context :], times, how.draw_observed, skips),
+        forced=windows.read(features[:, last:-1], torch.stack(forced, 1)[:, last:], times, how.draw_forced, skips),
         open_loop=open_loop,
     )
 

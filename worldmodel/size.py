@@ -13,6 +13,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.model import Model
 from worldmodel.rssm import RSSM
 from worldmodel.spec import EnvSpec
+from worldmodel.svg import SVG
 
 PARTS = ("encoder", "features", "decoder", "frame_predictor", "posterior", "prior")
 HEADS = ("reward", "continuation")
@@ -48,7 +49,10 @@ def parameters(module: torch.nn.Module) -> int:
 
 def multiply_adds(model: Model, action_size: int, frame_size: tuple[int, int]) -> dict[str, int]:
     """Of each part, for one frame of one row."""
-    work, feature = (_of_states if isinstance(model, RSSM) else _of_video)(model, action_size, frame_size)
+    if isinstance(model, RSSM):
+        work, feature = _of_states(model, action_size, frame_size)
+    else:
+        work, feature = _of_video(model, action_size, frame_size)
     action = torch.zeros(1, action_size, device="meta")
     for name, head in (("reward", model.reward), ("continuation", model.continuation)):
         work[name], _ = count(head, feature, action, feature)
@@ -66,7 +70,7 @@ def count(part: Callable[..., Any], *inputs: Any) -> tuple[int, Any]:
     return counter.get_total_flops() // 2, output
 
 
-def _of_states(model: Any, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
+def _of_states(model: RSSM, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
     action = torch.zeros(1, action_size, device="meta")
     work: dict[str, int] = {}
     work["encoder"], (seen, _) = count(model.encoder, torch.zeros(1, 3, *frame_size, device="meta"))
@@ -79,7 +83,7 @@ def _of_states(model: Any, action_size: int, frame_size: tuple[int, int]) -> tup
     return work, feature
 
 
-def _of_video(model: Any, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
+def _of_video(model: SVG, action_size: int, frame_size: tuple[int, int]) -> tuple[dict[str, int], Any]:
     frame = torch.zeros(1, 3, *frame_size, device="meta")
     action = torch.zeros(1, action_size, device="meta")
     work: dict[str, int] = {}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from worldmodel.losses import mean
 from worldmodel.replay import Batch
-from worldmodel.unroll import CriticOutputs
+from worldmodel.rollout import CriticOutputs
 
 STEPS = 3  # rewards that came before the critics say the rest
 

@@ -23,11 +23,12 @@ from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
 from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
+from worldmodel.rollout import Unrolling
 from worldmodel.rssm import RSSM
 from worldmodel.rssm_unroll import unroll_states
 from worldmodel.svg import channels_last
 from worldmodel.temporal_difference import temporal_difference
-from worldmodel.unroll import Unrolling, unroll
+from worldmodel.unroll import unroll
 
 TARGET_RATE = 0.02  # of the critics in their targets, at an update
 PATIENCE = 20  # updates in a row without a finite loss and gradient before training stops
