@@ -136,6 +136,20 @@ def test_the_command_hides_which_is_whose(prefer: Command, runs: Path) -> None:
     assert again.status == 0 and (runs / "again" / "page.html").read_text() == page
 
 
+def test_models_that_left_out_the_same_episodes_are_compared_on_them(prefer: Command, runs: Path) -> None:
+    """Both were fitted to the others of that folder."""
+    for index in range(10):
+        save_episode(episode(12), runs / "shared" / f"{index:06d}.safetensors")
+    for name in ("left", "right"):
+        save_pretrained(runs / name / "checkpoints" / "000003", trained(PAIR), contexts())
+        (runs / name / "config.yaml").write_text("data: shared\nheld_out: 0.2\n")
+    outcome = prefer("a=left", "b=right", "run=compared")
+    assert outcome.status == 0, outcome.stderr
+    (runs / "right" / "config.yaml").write_text("data: shared\nheld_out: 0.1\n")
+    refused = prefer("a=left", "b=right", "run=refused")
+    assert refused.status == 2 and "was fitted to 1 of 2 episodes of shared" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [

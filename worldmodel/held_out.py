@@ -20,21 +20,31 @@ def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
 
     Raises DataError when there are none, and for data that the run fitted the model to.
     """
-    run = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
     if data is not None:
         files = [data] if data.is_file() else split(data, 0)[0]
-        fitted = set() if run is None else {*(run / "episodes").resolve().glob("*.safetensors"), *_fitted_to(run)}
-        if seen := sum(path.resolve() in fitted for path in files):
-            raise DataError(
-                f"the model of {checkpoint} was fitted to {seen} of {len(files)} episodes of {data}: "
-                "give data= it never saw"
-            )
+        check_held_out(checkpoint, files)
         return files
-    if run is not None:
+    if (run := _run_of(checkpoint)) is not None:
         evaluated = sorted((run / "evaluation").glob("*.safetensors"))
         if found := evaluated or _left_out(run):
             return found
     raise DataError(f"no held-out data is known for {checkpoint}: set data= to a folder of episodes it never saw")
+
+
+def check_held_out(checkpoint: Path, files: Sequence[Path]) -> None:
+    """DataError where the run of a checkpoint fitted its model to any of these episodes' files."""
+    if (run := _run_of(checkpoint)) is None:
+        return
+    fitted = {*(run / "episodes").resolve().glob("*.safetensors"), *_fitted_to(run)}
+    if seen := sum(path.resolve() in fitted for path in files):
+        raise DataError(
+            f"the model of {checkpoint} was fitted to {seen} of {len(files)} episodes of {files[0].parent}: "
+            "give data= it never saw"
+        )
+
+
+def _run_of(checkpoint: Path) -> Path | None:
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else None
 
 
 def _left_out(run: Path) -> list[Path]:

@@ -18,9 +18,9 @@ from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
+from worldmodel.futures import imagine_futures
 from worldmodel.hardware import prepare_threads
-from worldmodel.held_out import held_out_episodes
-from worldmodel.metrics.evaluation import imagine
+from worldmodel.held_out import check_held_out, held_out_episodes
 from worldmodel.pictures.preference import Pair, preference_page
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.replay import Replay
@@ -40,7 +40,7 @@ def main(config: DictConfig) -> None:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most")
     folders = [resolve(Path(config[name])) for name in ("a", "b")]
     files = held_out_episodes(folders[0], Path(config.data) if config.data else None)
-    held_out_episodes(folders[1], files[0].parent if len(files) > 1 else files[0])  # refuses what it was fitted to
+    check_held_out(folders[1], files)
     replay = Replay(files)
     length = config.context + config.horizon
     windows = replay.sample(config.pairs, length, np.random.default_rng(config.seed), minimum=length)
@@ -51,7 +51,7 @@ def main(config: DictConfig) -> None:
         check_fits(model.spec, replay.spec, config[name])
         generator = torch.Generator().manual_seed(config.seed)
         with fabric.autocast(), torch.inference_mode():
-            drawn, _ = imagine(model, windows.frames, windows.actions, config.context, 1, generator)
+            drawn, _ = imagine_futures(model, windows.frames, windows.actions, config.context, 1, generator)
         given = windows.frames[:, : config.context]
         clips.append(torch.cat([given, drawn[:, 1]], 1).permute(0, 1, 3, 4, 2).numpy())
     swapped = np.random.default_rng(config.seed).random(config.pairs) < 0.5

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.futures import imagine_futures
 from worldmodel.hardware import without_autocast
 from worldmodel.metrics.clips import Stream
 from worldmodel.metrics.distances import frechet_distance, polynomial_mmd
@@ -112,7 +113,7 @@ def evaluate_video(
     for first in range(0, n, ROWS):
         frames, actions, rewards = (x[first : first + ROWS] for x in (windows.frames, windows.actions, windows.rewards))
         b = len(frames)
-        imagined, earned = imagine(model, frames, actions, context, samples, generator)
+        imagined, earned = imagine_futures(model, frames, actions, context, samples, generator)
         true, given = frames[:, context:], frames[:, context - 1 : context].expand(-1, t - context, -1, -1, -1)
         for name, metric in frame_metrics.items():
             of_rows = per_frame(metric, imagined, true[:, None].expand_as(imagined))  # (b, 1 + samples, horizon)
@@ -147,25 +148,6 @@ def evaluate_video(
         by_window={metric: {row: x.mean(1).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
         clips={name: distances(name, stream, clips, reference.frames[:, context:]) for name, stream in streams.items()},
     )
-
-
-def imagine(
-    model: WorldModel, frames: Tensor, actions: Tensor, context: int, samples: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Frames (b, 1 + samples, horizon, c, h, w) uint8 on the processor, the mean of z first, and rewards of as many."""
-    b, rows = len(frames), 1 + samples
-    frames, actions = frames.to(model.device), actions.to(model.device)
-    state = model.initial(frames[:, :context], actions[:, : context - 1]).repeat(rows)
-    drawn, earned = [], []
-    for action in actions[:, context - 1 :].unbind(1):
-        noise = torch.randn(b, rows, *model.noise_shape, generator=generator)
-        noise[:, 0] = 0
-        noise = noise.flatten(0, 1).to(model.device)
-        prediction = model.imagine(state, action.repeat_interleave(rows, 0), noise=noise)
-        state = prediction.state
-        drawn.append((255 * model.decode(state).float().clamp(0, 1)).round().to(torch.uint8).cpu())
-        earned.append(prediction.reward.float().cpu())
-    return torch.stack(drawn, 1).unflatten(0, (b, rows)), torch.stack(earned, 1).unflatten(0, (b, rows))
 
 
 def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor) -> Tensor:

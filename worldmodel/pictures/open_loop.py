@@ -10,8 +10,8 @@ from matplotlib import colormaps
 
 from worldmodel.episode import Episode
 from worldmodel.errors import DataError, check_whole
+from worldmodel.futures import imagine_futures
 from worldmodel.pictures.video import difference
-from worldmodel.pixels import pixels
 from worldmodel.svg import WorldModel
 
 SPREAD_LEVELS = 64  # grey levels of deviation that the colours of a spread reach to
@@ -109,22 +109,14 @@ def imagine_open_loop(
     chosen = slice(start, start + context - 1 + steps)
     frames = episode.frames[start : chosen.stop + 1]
     actions, rewards = episode.actions[chosen], episode.rewards[chosen]
-    taken = torch.from_numpy(np.array(actions, np.float32)).to(model.device)
-    given = torch.from_numpy(np.array(frames[:context])).permute(0, 3, 1, 2)[None].to(model.device)
+    given = torch.from_numpy(np.array(frames[:context])).permute(0, 3, 1, 2)[None]
+    taken = torch.from_numpy(np.array(actions, np.float32))[None]
     rows, generator = 1 + samples, torch.Generator().manual_seed(seed)
-    state = model.initial(given, taken[None, : context - 1]).repeat(rows)
-    drawn, earned = [], []
-    for action in taken[context - 1 :]:
-        noise = torch.randn(rows, *model.noise_shape, generator=generator)
-        noise[0] = 0  # the mean
-        prediction = model.imagine(state, action.expand(rows, -1), noise=noise.to(model.device))
-        state = prediction.state
-        drawn.append(pixels(model.decode(state)))
-        earned.append(prediction.reward.float().cpu().numpy())
+    drawn, earned = imagine_futures(model, given, taken, context, samples, generator)
     before = np.broadcast_to(frames[:context], (rows, *frames[:context].shape))
-    imagined = np.concatenate([before, np.stack(drawn, 1)], 1)
+    imagined = np.concatenate([before, drawn[0].permute(0, 1, 3, 4, 2).numpy()], 1)
     unknown = np.full((rows, context - 1), np.nan, np.float32)
-    imagined_rewards = np.concatenate([unknown, np.stack(earned, 1)], 1)
+    imagined_rewards = np.concatenate([unknown, earned[0].numpy()], 1)
     return OpenLoop(
         real=np.array(frames),
         actions=np.array(actions),
