@@ -71,11 +71,11 @@ def claims_table(log: Log) -> str:
                 if found is None:
                     break
                 interval = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
-                cells.append(f"{f'{found.better:+.3g}{interval}':>26}")
+                cells.append(f"{f'{found.better:+.3g}{interval}':>32}")
             else:
                 rows.append(f"{title:<{width}}" + "".join(cells))
         if rows:
-            head = f"{'':<{width}}" + "".join(f"{measure.title:>26}" for measure in MEASURES)
+            head = f"{'':<{width}}" + "".join(f"{measure.title:>32}" for measure in MEASURES)
             parts.append("\n".join([f"how much better, after equal {budget}", head, *rows]))
     return "\n\n".join(parts)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from worldmodel.errors import DataError
 
@@ -37,14 +38,18 @@ def study_figure(studies: Mapping[str, Sequence[Line]]) -> Figure:
                     xs, ys = zip(*points, strict=True)
                     colour = COLOURS[members.index(line.member) % len(COLOURS)]
                     label = line.member if line.budget == "updates" else None
+                    inside = colour if line.budget == "updates" else "white"
                     style = {"color": colour, "linestyle": DASHES[line.budget], "label": label}
-                    axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.3, **style)
+                    axes.plot(xs, ys, marker="o", markersize=4, markerfacecolor=inside, linewidth=1.3, **style)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}M")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_title(title, fontsize=8, loc="left")
             axes.tick_params(labelsize=6)
             axes.spines[["top", "right"]].set_visible(False)
             axes.grid(alpha=0.25)
         row[0].set_ylabel(name, fontsize=8)
         row[0].legend(frameon=False, fontsize=6)
-    figure.supxlabel("parameters; solid after equal updates, dashed after equal time", fontsize=8)
+    figure.supxlabel("parameters; solid and full after equal updates, dashed and open after equal time", fontsize=8)
     return figure
