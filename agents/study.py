@@ -35,7 +35,7 @@ from worldmodel.metrics.evaluation import halves
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits
 from worldmodel.records import Records, provenance, read_records
-from worldmodel.replay import Replay, split
+from worldmodel.replay import Replay, split_all
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise
 from worldmodel.trainer import TrainConfig, make_fabric
@@ -52,11 +52,10 @@ def main(config: DictConfig) -> None:
         check_whole(key, settings[key], least)
     if not settings["minutes"] >= 0:
         raise ConfigError(f"minutes is {settings['minutes']}: set a number >= 0")
-    data = Path(settings["data"])
-    replay = Replay(data / "train")
     context, horizon = settings["context"], settings["horizon"]
-    test = split(data / "test", 0)[0]
-    windows, reference = halves(test, settings["windows"], context=context, horizon=horizon)
+    fitted, held_out = split_all(settings["data"], settings["held_out"])
+    replay = Replay(fitted)
+    windows, reference = halves(held_out, settings["windows"], context=context, horizon=horizon)
     cells = [
         Cell(member, float(k), float(m), seed)
         for seed, (k, m), member in product(settings["seeds"], settings["capacities"], settings["members"])
@@ -69,7 +68,7 @@ def main(config: DictConfig) -> None:
     env = None
     if settings["planning"]:
         env = make_env(settings["env"], rendering=settings["rendering"])
-        check_fits(replay.spec, env.env_spec, settings["data"])
+        check_fits(replay.spec, env.env_spec, str(settings["data"]))
     metrics = Path(settings["run"]) / "metrics.jsonl"
     keep = whole_lines(metrics) if settings["resume"] else 0
     records = Records(make_run(config), keep=keep)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
 from agents.planners import make_planner
@@ -34,10 +34,10 @@ def against_float32(
     Extra: ``gflops``, what its products and convolutions come to in a second, and ``peak_share``, that as a share of
     `peak` (GFLOP/s).
     """
-    decide = decision(model_config, planner, spec, make_fabric("cpu", 1, "auto").autocast)
+    decide, plain = (decision(model_config, planner, spec, make_fabric("cpu", 1, each)) for each in ("auto", "32-true"))
     with FlopCounterMode(display=False) as counter:
         decide()
-    value, baseline = fastest(decide, decision(model_config, planner, spec, nullcontext), budget=budget)
+    value, baseline = fastest(decide, plain, budget=budget)
     gflops = counter.get_total_flops() / GIGA / value
     return duration(value, baseline, gflops=gflops, peak_share=gflops / peak)
 
@@ -51,26 +51,38 @@ def against_smaller(
     budget: float = 3.0,
 ) -> Measured:
     """A search against a smaller one, both in the precision that commands take here."""
-    autocast = make_fabric("cpu", 1, "auto").autocast
-    runs = [decision(model_config, each, spec, autocast) for each in (planner, smaller)]
+    fabric = make_fabric("cpu", 1, "auto")
+    return duration(
+        *fastest(*(decision(model_config, each, spec, fabric) for each in (planner, smaller)), budget=budget)
+    )
+
+
+def against_cpu(
+    model_config: ModelConfig,
+    planner: Mapping[str, Any],
+    *,
+    accelerator: str,
+    spec: EnvSpec = CARTPOLE,
+    budget: float = 5.0,
+) -> Measured:
+    """A decision on an accelerator against the same on this machine's processor."""
+    fabrics = [make_fabric(where, 1, "auto") for where in (accelerator, "cpu")]
+    runs = [decision(model_config, planner, spec, fabric) for fabric in fabrics]
     return duration(*fastest(*runs, budget=budget))
 
 
 def decision(
-    model_config: ModelConfig,
-    planner: Mapping[str, Any],
-    spec: EnvSpec,
-    precision: Callable[[], AbstractContextManager[Any]],
+    model_config: ModelConfig, planner: Mapping[str, Any], spec: EnvSpec, fabric: Fabric
 ) -> Callable[[], None]:
     """One decision of an episode that goes on from call to call."""
     frame = np.random.default_rng(0).integers(0, 256, (*spec.frame_size, 3), dtype=np.uint8)
     generator = torch.Generator().manual_seed(0)
-    model = channels_last(new_model(model_config, spec)).eval()
+    model = channels_last(new_model(model_config, spec)).to(fabric.device).eval()
     agent = PlanningAgent(model, make_planner(planner, spec, horizon=usual_horizon(model)))
     agent.reset(frame)
 
     def decide() -> None:
-        with precision():
+        with fabric.autocast():
             agent.observe(agent.act(generator), frame, generator)
 
     return decide

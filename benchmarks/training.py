@@ -61,9 +61,25 @@ def against_smaller(
     return rate(value, baseline, "frames/s")
 
 
-def updates(model: SVG, config: TrainConfig, replay: Replay) -> Iterator[dict[str, float]]:
-    """Updates without end, in the precision that commands take here."""
-    return Trainer(model, config, make_fabric("cpu", 1, "auto")).fit(replay, ENDLESS, seed=0)
+def against_cpu(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    *,
+    accelerator: str,
+    spec: EnvSpec = CARTPOLE,
+    budget: float = 10.0,
+) -> Measured:
+    """`Trainer.fit` on an accelerator against the same on this machine's processor."""
+    with episodes(config, spec) as replay:
+        runs = [updates(new_model(model_config, spec), config, replay, where) for where in (accelerator, "cpu")]
+        times = fastest(*(partial(next, run) for run in runs), budget=budget)
+    value, baseline = (config.batch * config.window / time for time in times)
+    return rate(value, baseline, "frames/s")
+
+
+def updates(model: SVG, config: TrainConfig, replay: Replay, accelerator: str = "cpu") -> Iterator[dict[str, float]]:
+    """Updates without end, in the precision that commands take there."""
+    return Trainer(model, config, make_fabric(accelerator, 1, "auto")).fit(replay, ENDLESS, seed=0)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from agents.dream_ppo import PPOConfig
-from benchmarks import imagining, learning, measured, memory, peak, planning, run, training
+from benchmarks import accelerator, imagining, learning, measured, memory, peak, planning, run, training
 from benchmarks.measured import Measured, duration, fastest, rate
 from benchmarks.picture import draw_results, figure
 from benchmarks.plain import plain_loss, plain_updates
@@ -32,7 +31,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, WorldModelError
 from worldmodel.late_gradients import WIDE
 from worldmodel.replay import Batch, Replay
-from worldmodel.trainer import Objective, TrainConfig
+from worldmodel.trainer import Objective, TrainConfig, make_fabric
 
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = replace(CARTPOLE, frame_size=(16, 16))
@@ -309,7 +308,7 @@ def test_a_timed_decision_asks_the_policy_and_the_critics(monkeypatch: pytest.Mo
     model.prior.register_forward_pre_hook(lambda _, inputs: imagined.append(len(inputs[0])))
     critics.targets[0].register_forward_pre_hook(lambda _, inputs: valued.append(len(inputs[0])))
     monkeypatch.setattr(planning, "new_model", lambda *_: model)
-    planning.decision(model.config, SEARCH, SPEC, nullcontext)()
+    planning.decision(model.config, SEARCH, SPEC, make_fabric("cpu", 1, "32-true"))()
     # Two steps of 32 proposals; with 6 candidates, two iterations of two steps; and the frame that comes.
     assert imagined == [32] * 2 + [38] * 4 + [1]
     assert valued == [38] * 2
@@ -330,8 +329,28 @@ def test_frames_are_drawn_only_when_they_are_to_be(draw: bool) -> None:
     model = new_model(model_config("control"), SPEC)
     calls: list[int] = []
     model.decoder.register_forward_hook(lambda _, inputs, output: calls.append(len(output)))
-    imagining.dream(model, 5, 3, draw=draw)()
+    imagining.dream(model, 5, 3, make_fabric("cpu", 1, "32-true"), draw=draw)()
     assert calls == ([5] * 3 if draw else [])
+
+
+def test_an_accelerator_is_measured_against_the_processor() -> None:
+    """The processor stands for an accelerator here, in the same computation."""
+    control, here = model_config("control"), {"accelerator": "cpu", "spec": SPEC, "budget": 0.0}
+    config = train_config("control")
+    for found in (
+        training.against_cpu(control, config, **here),
+        planning.against_cpu(control, SEARCH, **here),
+        *(imagining.against_cpu(control, **here, draw=draw, rows=2, steps=2) for draw in (False, True)),
+    ):
+        assert min(found.value, found.baseline) > 0
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator")
+def test_no_accelerator_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks.accelerator", str(tmp_path / "rows.json")])
+    with pytest.raises(SystemExit) as stopped:
+        accelerator.main()
+    assert stopped.value.code == 2 and not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("gl")

@@ -17,7 +17,7 @@ import torch
 
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError
-from worldmodel.replay import Batch, Replay, split
+from worldmodel.replay import Batch, Replay, split, split_all
 from worldmodel.spec import EnvSpec
 
 SPEC = EnvSpec("count", "up", "box", 2, (-1.0, -1.0), (1.0, 1.0), 4, 0, (2, 4))
@@ -314,3 +314,17 @@ def test_memory_does_not_grow_with_the_episodes_read(tmp_path: Path) -> None:
     total = sum(path.stat().st_size for path in (tmp_path / "many").iterdir()) / 1024
     assert total > 80_000  # KiB: would show, were they kept
     assert many - few < 4_000 and many / few < 1.1
+
+
+def test_folders_are_split_each(tmp_path: Path) -> None:
+    for folder, count in (("a", 4), ("b", 2)):
+        for index in range(count):
+            save_episode(counting(index, 3), episode_path(tmp_path / folder, index))
+    paths = [str(tmp_path / folder) for folder in "ab"]
+    fitted, held_out = split_all(paths, 0.5)
+    assert [path.relative_to(tmp_path).as_posix() for path in held_out] == [
+        "a/000002.safetensors",
+        "a/000003.safetensors",
+        "b/000001.safetensors",
+    ]
+    assert len(fitted) == 3 and split_all(paths[0], 0.5) == split(tmp_path / "a", 0.5)

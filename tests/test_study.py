@@ -25,15 +25,15 @@ TINY = [
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
-    for part, count in (("train", 3), ("test", 2)):
-        for index in range(count):
-            save_episode(bouncing_episode(index, 8, 32), episode_path(home / "data" / part, index))
+    for folder in ("data", "more"):
+        for index in range(4):
+            save_episode(bouncing_episode(index, 8, 32), episode_path(home / folder, index))
     return home
 
 
 @pytest.fixture(scope="module")
 def study(home: Path) -> Iterator[Command]:
-    with running("agents.study", home, "data=data", *TINY) as command:
+    with running("agents.study", home, "data=[data,more]", "held_out=0.25", *TINY) as command:
         yield command
 
 
@@ -81,9 +81,10 @@ def test_what_was_measured_is_not_fitted_again(study: Command, home: Path) -> No
     [
         (["members=[svg_second]"], "error: svg_second cannot be composed"),
         (["capacities=[[0,1]]"], "error: model.K is 0.0"),
-        (["data=nowhere"], "error: nowhere/train is not a folder"),
+        (["data=nowhere"], "error: nowhere is not a folder"),
+        (["held_out=0"], "error: there is 0 episode: give two or more"),
         (["minutes=-1"], "error: minutes is -1"),
-        (["planning=1", "env=cartpole_gym"], "error: the model in data was trained on another environment"),
+        (["planning=1", "env=cartpole_gym"], "error: the model in ['data', 'more'] was trained on another environment"),
     ],
 )
 def test_mistakes_are_a_line(study: Command, overrides: list[str], says: str) -> None:

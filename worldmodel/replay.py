@@ -257,6 +257,12 @@ def split(folder: Path, share: float) -> tuple[list[Path], list[Path]]:
     return paths[:fitted], paths[fitted:]
 
 
+def split_all(folders: str | Sequence[str], share: float) -> tuple[list[Path], list[Path]]:
+    """The same of one folder, or of each of several."""
+    parts = [split(Path(folder), share) for folder in ([folders] if isinstance(folders, str) else folders)]
+    return [path for fitted, _ in parts for path in fitted], [path for _, held_out in parts for path in held_out]
+
+
 def _locate(drawn: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in 0..sum(counts)-1 as (episode, place within its count)."""
     ends = np.cumsum(counts)

@@ -22,7 +22,7 @@ from worldmodel.hardware import chosen_precision, prepare_threads
 from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
-from worldmodel.replay import Replay, split
+from worldmodel.replay import Replay, split_all
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
 from worldmodel.validation import fixed_windows, open_loop_errors
@@ -42,9 +42,7 @@ def main(config: DictConfig) -> None:
     for key in ("updates", "save_every", "context", "horizon"):
         check_whole(key, config[key], 1)
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
-    folders = [settings["data"]] if isinstance(settings["data"], str) else settings["data"]
-    parts = [split(Path(folder), config.held_out) for folder in folders]
-    fitted, held_out = ([path for part in parts for path in part[which]] for which in range(2))
+    fitted, held_out = split_all(settings["data"], config.held_out)
     replay = Replay(fitted)
     contexts = replay.contexts(CONTEXTS, config.context, np.random.default_rng(config.seed))
     windows = None
