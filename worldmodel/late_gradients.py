@@ -63,6 +63,12 @@ class Conv3x3(nn.Conv2d):
         return y
 
 
+def wide_kernels(module: nn.Module) -> list[Tensor]:
+    """Those that `late_gradients` holds as matrices, until the backward pass is done."""
+    convolutions = (each for each in module.modules() if isinstance(each, Conv3x3))
+    return [each.weight for each in convolutions if each.weight.numel() >= WIDE]
+
+
 class _Loop:
     """Steps to come, and what they share: each layer's matrix, and the products for its gradient."""
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, check_whole
-from worldmodel.hardware import chosen_precision
+from worldmodel.hardware import auto_accelerator, chosen_precision
 from worldmodel.memory import memory_of
 from worldmodel.size import none_spec, summarise
 from worldmodel.trainer import TrainConfig
@@ -34,7 +34,8 @@ def main(config: DictConfig) -> None:
     print(table(rows))
     bfloat16 = chosen_precision(settings["precision"], "auto").startswith("bf16")
     train = TrainConfig.from_mapping(settings["train"])
-    memory = memory_of(model, train, none_spec(action_size, frame_size), bfloat16=bfloat16)
+    spec = none_spec(action_size, frame_size)
+    memory = memory_of(model, train, spec, bfloat16=bfloat16, device=auto_accelerator())
     print(f"{memory}; batches of {train.batch} windows of {train.window} frames")
 
 

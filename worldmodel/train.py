@@ -55,7 +55,7 @@ def main(config: DictConfig) -> None:
     check_fits(model.spec, replay.spec, str(saved))
     bfloat16 = chosen_precision(config.precision, config.accelerator).startswith("bf16")
     fit = TrainConfig.from_mapping(settings["train"])
-    print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16), flush=True)
+    print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
     trainer = Trainer(model, fit, fabric)
     keep, seconds = 0, 0.0
     if saved:
