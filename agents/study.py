@@ -108,7 +108,12 @@ def parts_of(cell: Cell, settings: Mapping[str, Any]) -> Parts:
     own = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True))
     model = own["model"] | settings["model"] | {"K": cell.K, "M": cell.M}
     train = OmegaConf.to_container(OmegaConf.merge(own["train"], settings["train"]))
-    return Parts(ModelConfig.from_mapping(model), TrainConfig.from_mapping(cast(dict[str, Any], train)))
+    made = ModelConfig.from_mapping(model)
+    return Parts(
+        model=made,
+        train=TrainConfig.from_mapping(cast(dict[str, Any], train)),
+        feedback="features" if made.recurrence == "rssm" else settings["feedback"],
+    )
 
 
 def returns(model: Model, env: Any, planner: Planner, fabric: Any, settings: dict[str, Any]) -> list[float]:

@@ -41,10 +41,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Parts:
-    """How it is made, and fitted."""
+    """How it is made, and fitted; `feedback` is what an imagined step feeds to the next."""
 
     model: ModelConfig
     train: TrainConfig
+    feedback: str
 
 
 def fit_cell(
@@ -55,7 +56,7 @@ def fit_cell(
     Time is that of fitting alone. With 0 minutes there is one budget, the updates.
     """
     torch.manual_seed(cell.seed)
-    trainer = Trainer(build(parts.model, replay.spec), parts.train, fabric)
+    trainer = Trainer(build(parts.model, replay.spec, feedback=parts.feedback), parts.train, fabric)
     budgets = {"updates", "time"} if settings["minutes"] else {"updates"}
     seconds = 0.0
     while budgets:

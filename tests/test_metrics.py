@@ -38,7 +38,7 @@ def test_ssim_of_constants_is_their_luminance_term() -> None:
     a, b, c1 = 0.3, 0.6, 0.01**2
     frames = torch.full((2, 3, 24, 24), a)
     others = torch.stack([frames[0], torch.full((3, 24, 24), b)])
-    np.testing.assert_allclose(ssim(others, frames), [1, (2 * a * b + c1) / (a * a + b * b + c1)], rtol=1e-6)
+    np.testing.assert_allclose(ssim(others, frames), [1, (2 * a * b + c1) / (a * a + b * b + c1)], atol=3e-4)
 
 
 def test_the_frechet_distance_is_that_of_gaussians_in_closed_form() -> None:

@@ -80,6 +80,7 @@ def test_what_was_measured_is_not_fitted_again(study: Command, home: Path) -> No
     ("overrides", "says"),
     [
         (["members=[svg_second]"], "error: svg_second cannot be composed"),
+        (["feedback=frames"], "error: feedback is 'frames'"),
         (["capacities=[[0,1]]"], "error: model.K is 0.0"),
         (["data=nowhere"], "error: nowhere is not a folder"),
         (["held_out=0"], "error: there is 0 episode: give two or more"),
