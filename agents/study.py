@@ -30,6 +30,7 @@ from envs import make_env
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, check_whole
+from worldmodel.feedback import check_feedback
 from worldmodel.hardware import prepare_threads
 from worldmodel.metrics.evaluation import halves
 from worldmodel.model import Model
@@ -52,6 +53,7 @@ def main(config: DictConfig) -> None:
         check_whole(key, settings[key], least)
     if not settings["minutes"] >= 0:
         raise ConfigError(f"minutes is {settings['minutes']}: set a number >= 0")
+    check_feedback(settings["feedback"])
     context, horizon = settings["context"], settings["horizon"]
     fitted, held_out = split_all(settings["data"], settings["held_out"])
     replay = Replay(fitted)

@@ -12,7 +12,7 @@ from worldmodel.decoder import Decoder, LightDecoder
 from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
 from worldmodel.features import FrameFeatures, PairFeatures
-from worldmodel.feedback import FEEDBACKS, bounded, residual
+from worldmodel.feedback import FEEDBACKS, bounded, check_feedback, residual
 from worldmodel.heads import Head, Statistics
 from worldmodel.model import Model
 from worldmodel.recurrent import (
@@ -43,8 +43,7 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
     Raises ConfigError when the frame's sides are not multiples of what the encoder divides them by, or for a feedback
     that is unknown, or not the model's.
     """
-    if feedback not in FEEDBACKS:
-        raise ConfigError(f"feedback is {feedback!r}: set one of {', '.join(FEEDBACKS)}")
+    check_feedback(feedback)
     height, width = spec.frame_size
     shrink = config.patch * 2 ** len(config.stages)
     if height % shrink or width % shrink or min(height, width) < shrink:

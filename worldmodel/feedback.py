@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from worldmodel.errors import ConfigError
 from worldmodel.state import State
 
 if TYPE_CHECKING:
@@ -35,6 +36,13 @@ def feed_pixels(
 
 
 FEEDBACKS: dict[str, Feedback] = {"features": feed_features, "pixels": feed_pixels}
+
+
+def check_feedback(name: str) -> None:
+    """ConfigError for a name that `FEEDBACKS` lacks."""
+    if name not in FEEDBACKS:
+        raise ConfigError(f"feedback is {name!r}: set one of {', '.join(FEEDBACKS)}")
+
 
 Advance = Callable[[Tensor, Tensor], Tensor]
 """The present feature and the frame predictor's output to the predicted feature."""
