@@ -42,17 +42,21 @@ def bouncing_places(rng: np.random.Generator, length: int, size: int) -> np.ndar
     return np.array(places).round().astype(int)
 
 
+def bouncing_frames(places: np.ndarray, size: int) -> np.ndarray:
+    """A light square at each of the places (t, 2), in the dark: (t, size, size, 3)."""
+    frames = np.full((len(places), size, size, 3), 20, np.uint8)
+    side = size // SQUARE
+    for frame, (row, column) in zip(frames, places, strict=True):
+        frame[row : row + side, column : column + side] = 230
+    return frames
+
+
 def bouncing_episode(seed: int, length: int, size: int = 32) -> Episode:
     """`length` transitions of a light square in the dark; the same for the same seed. They earn nothing."""
     check_whole("length", length, 1)
     spec = bouncing_spec(size)
-    places = bouncing_places(np.random.default_rng(seed), length, size)
-    frames = np.full((length + 1, size, size, 3), 20, np.uint8)
-    side = size // SQUARE
-    for frame, (row, column) in zip(frames, places, strict=True):
-        frame[row : row + side, column : column + side] = 230
     return Episode(
-        frames=frames,
+        frames=bouncing_frames(bouncing_places(np.random.default_rng(seed), length, size), size),
         actions=np.zeros((length, 0), np.float32),
         rewards=np.zeros(length, np.float32),
         terminated=False,
