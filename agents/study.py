@@ -7,6 +7,7 @@ stopped is resumed: each fit that was measured stands in the log, a line each.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from itertools import product
@@ -29,7 +30,7 @@ from agents.study_cells import Cell, Parts, fit_cell, measured, whole_lines
 from envs import make_env
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, DivergedError, check_whole
 from worldmodel.feedback import check_feedback
 from worldmodel.hardware import prepare_threads
 from worldmodel.metrics.evaluation import halves
@@ -41,13 +42,19 @@ from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise
 from worldmodel.trainer import TrainConfig, make_fabric
 
+# A run that goes on may have more members, capacities and seeds: all else must be as it was, or cells do not compare.
+FIXED = (
+    *("data", "held_out", "feedback", "updates", "minutes", "accelerator", "precision"),
+    *("windows", "context", "horizon", "samples", "planning", "rendering"),
+)
+
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="study")
 @command
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=("data", "updates", "minutes"))
+    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
     settings = plain(config)
     for key, least in (("updates", 1), ("samples", 1), ("planning", 0)):
         check_whole(key, settings[key], least)
@@ -81,11 +88,16 @@ def main(config: DictConfig) -> None:
             total = sizes[cell]["total without heads"]
             found: dict[str, Any] = {"parameters": total["parameters"], "multiply_adds": total["multiply_adds"]}
             model = None
-            for budget, model, spent in fit_cell(cell, parts[cell], replay, fabric, settings):
-                with fabric.autocast():
-                    found[budget] = spent | measured(
-                        model, windows, reference, context=context, samples=settings["samples"]
-                    )
+            try:
+                for budget, model, spent in fit_cell(cell, parts[cell], replay, fabric, settings):
+                    with fabric.autocast():
+                        found[budget] = spent | measured(
+                            model, windows, reference, context=context, samples=settings["samples"]
+                        )
+            except DivergedError as error:  # of one fit, which says nothing against the others
+                records.write("diverged", 0, **vars(cell), why=str(error))
+                tqdm.write(f"{cell} diverged: {error}", file=sys.stderr)
+                continue
             if env is not None and model is not None:
                 planner = make_planner(settings["planner"], model.spec, horizon=usual_horizon(model))
                 start = time.perf_counter()

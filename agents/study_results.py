@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from agents.study_claims import BUDGETS, MEASURES, Log, claims
 from worldmodel.command import command
 from worldmodel.pictures.png import write_png
@@ -59,7 +61,7 @@ def table(log: Log) -> str:
 
 
 def claims_table(log: Log) -> str:
-    """How much better, in each measure's own unit, and 95 % intervals; above 0 the claim holds."""
+    """How much better, in each measure's own unit, and 95 % intervals over fits; above 0 the claim holds."""
     width = max(len(title) for title in claims(log)) + 2 if claims(log) else 0
     parts = []
     for budget in BUDGETS:
@@ -81,13 +83,20 @@ def claims_table(log: Log) -> str:
 
 
 def control(log: Log) -> str:
-    """Whether better video planned better: rank correlations over fits."""
+    """Whether better video planned better: the returns, and rank correlations over fits."""
     found = log.correlations()
     if not found:
         return ""
-    count = next(iter(found.values()))[1]
-    lines = [f"rank correlation with the return that was planned, over {count} fits"]
-    return "\n".join([*lines, *(f"{title:<16}{value:>+8.2f}" for title, (value, _) in found.items())])
+    parts = [f"return that was planned, mean of {len(log.planned[0]['returns'])} episodes; a column a seed"]
+    for member in log.members:
+        for capacity in log.capacities:
+            means = [np.mean(cell["returns"]) for cell in log.cells(member, capacity) if "returns" in cell]
+            parts.append(f"{member:<11}{capacity[0]:>8g}{capacity[1]:>9g}" + "".join(f"{mean:>9.1f}" for mean in means))
+    parts.append(f"\nrank correlation with it, over {len(log.planned)} fits, 95 % interval; and within members")
+    for title, each in found.items():
+        within = "" if each.within is None else f"{each.within:>+8.2f}"
+        parts.append(f"{title:<16}{each.rank:>+8.2f} {f'[{each.low:+.2f}, {each.high:+.2f}]':<16}{within}".rstrip())
+    return "\n".join(parts)
 
 
 def lines(log: Log) -> list[Line]:

@@ -181,12 +181,18 @@ def test_halves_share_no_episode(tmp_path: Path) -> None:
     for i, path in enumerate(paths):
         frames = np.full((13, 64, 64, 3), i, np.uint8)
         save_episode(replace(episode(12), frames=frames), path)
-    windows, reference = halves(paths, 20, context=2, horizon=6)
-    assert set(windows.frames.unique().tolist()) == {0, 2} and set(reference.frames.unique().tolist()) == {1, 3}
-    assert windows.frames.shape[:2] == (20, 8) and windows.mask.all()
+    windows, reference = halves(paths, 20, context=2, horizon=3)
+    of_windows, of_reference = (batch.frames[:, 0, 0, 0, 0].tolist() for batch in (windows, reference))
+    assert of_windows == [0, 2, 0, 2, 0, 2] and of_reference == [1, 3, 1, 3, 1, 3]  # three each, in turn
+    assert windows.frames.shape[:2] == (6, 5) and windows.mask.all()
+    assert len(halves(paths, 4, context=2, horizon=3)[0].frames) == 4
+    elsewhere = tmp_path / "more" / "4.safetensors"
+    save_episode(episode(12), elsewhere)
+    with pytest.raises(DataError, match="2 episodes of 2 folders make no two halves"):
+        halves([paths[0], elsewhere], 20, context=2, horizon=3)
     with pytest.raises(DataError, match="there is 1 episode: give two or more"):
         halves(paths[:1], 20, context=2, horizon=6)
-    with pytest.raises(DataError, match="no episode has 14 frames, the longest of 2 has 13"):
+    with pytest.raises(DataError, match="a half has 0 windows of 14 frames"):
         halves(paths, 20, context=2, horizon=12)
 
 
@@ -224,8 +230,8 @@ def test_the_command_writes_what_it_prints(evaluate: Command, run: Path, tmp_pat
     )
     assert status == 0, errors
     found = json.loads((tmp_path / "seen" / "evaluation.json").read_text())
-    assert (found["windows"], found["horizon"], found["context"], found["samples"]) == (3, 4, 2, 2)
-    assert found["resize"] == "none" and found["extractors"]["random motion"] == MOTION["motion"].hash
+    assert (found["windows"], found["horizon"], found["context"], found["samples"]) == (2, 4, 2, 2)  # of 3, there are 2
+    assert set(found["resize"].values()) == {"none"} and found["extractors"]["random motion"] == MOTION["motion"].hash
     assert found["header"]["config"]["checkpoint"] == str(run)
     rows = {
         line[:18].strip(): line[18:].split()
@@ -244,7 +250,7 @@ def test_the_command_writes_what_it_prints(evaluate: Command, run: Path, tmp_pat
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["horizon=30"], "error: no episode has 32 frames, the longest of 1 has 13"),
+        (["horizon=30"], "error: a half has 0 windows of 32 frames"),
         (["windows=1"], "error: windows is 1: set a whole number >= 2"),
         (["weights.vgg16=none.pth"], "error: none.pth cannot be read"),
         (["weights.lpips_alexnet=config.yaml"], "error: config.yaml cannot be read"),

@@ -190,7 +190,7 @@ def test_fvd_takes_only_the_file_that_is_trusted(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="clips have 8 frames: FVD needs 9"):
         network(torch.zeros(2, 8, 3, 32, 32))
     path.write_bytes(b"not a network")
-    with pytest.raises(ConfigError, match="cannot be read as TorchScript"):
+    with pytest.raises(ConfigError, match="is no TorchScript of I3D"):
         I3D(path, sha256(path))
 
 

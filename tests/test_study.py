@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def study(home: Path) -> Iterator[Command]:
-    with running("agents.study", home, "data=[data,more]", "held_out=0.25", *TINY) as command:
+    with running("agents.study", home, "data=[data,more]", "held_out=0.5", *TINY) as command:
         yield command
 
 
@@ -74,6 +74,21 @@ def test_what_was_measured_is_not_fitted_again(study: Command, home: Path) -> No
     assert [Cell.of(cell).member for cell in cells] == ["rssm", "cnn"] and cells[0] == first
     other = study(*some, "resume=true", "updates=3")
     assert other.status == 2 and "was started with updates 2" in other.stderr
+    fewer = study(*some, "resume=true", "samples=3")  # whose best would be held against that of 2
+    assert fewer.status == 2 and "was started with samples 2" in fewer.stderr
+
+
+def test_a_fit_that_diverges_is_told_and_the_others_go_on(study: Command, home: Path) -> None:
+    outcome = study(
+        "members=[cnn]", "+model.advance=residual", "+train.learning_rate=1e30", "seeds=[0,1]", "run=diverged"
+    )
+    assert outcome.status == 0, outcome.stderr
+    log = home / "diverged" / "metrics.jsonl"
+    told = read_records(log, "diverged")
+    assert [(cell["member"], cell["seed"]) for cell in told] == [("cnn", 0), ("cnn", 1)] and not read_records(
+        log, "cell"
+    )
+    assert "not finite" in told[0]["why"] and "not finite" in outcome.stderr
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,15 @@ def main(config: DictConfig) -> None:
 def count(key: Mapping[str, Any], files: Sequence[Path]) -> Counter[str]:
     """How often ``a``, ``b`` or ``same`` was chosen; DataError for a file of another study, or of no votes."""
     found: Counter[str] = Counter()
+    sessions: dict[str, Path] = {}
     for file in files:
-        given = read(file, ("study", "votes"))
+        given = read(file, ("study", "session", "votes"))
         if given["study"] != key["study"]:
             raise DataError(f"{file} is of the study {given['study']}, the run of {key['study']}: give its own votes")
+        if (before := sessions.setdefault(str(given["session"]), file)) is not file:
+            raise DataError(f"{file} and {before} are of one sitting: give the later alone, which has all its votes")
+        if not isinstance(given["votes"], dict):
+            raise DataError(f"{file} has no votes by pair: save it anew from the page")
         for index, side in given["votes"].items():
             if side not in ("left", "right", "same") or not (index.isdecimal() and int(index) < len(key["left"])):
                 raise DataError(f"{file} has the vote {side!r} for pair {index!r}: save it anew from the page")
@@ -44,7 +49,10 @@ def count(key: Mapping[str, Any], files: Sequence[Path]) -> Counter[str]:
 
 
 def table(votes: Mapping[str, int], key: Mapping[str, Any]) -> str:
-    """Shares of all votes with 95 % intervals (Wilson 1927), and how likely so uneven a choice is by chance."""
+    """Shares of all votes with 95 % intervals (Wilson 1927), and how likely so uneven a choice is by chance.
+
+    Both take votes for independent; of several people on the same pairs they are not quite.
+    """
     total = sum(votes.values())
     names = {"a": f"a  {key['a']}", "b": f"b  {key['b']}", "same": "about the same"}
     width = max(map(len, names.values())) + 2

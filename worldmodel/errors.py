@@ -20,6 +20,10 @@ class CheckpointError(WorldModelError):
     """A checkpoint that is missing, damaged, or does not fit what it is used for."""
 
 
+class DivergedError(WorldModelError):
+    """A model whose loss, or whose imagination, is no longer finite."""
+
+
 class EnvError(WorldModelError):
     """An environment that cannot be made, drawn, or used as asked."""
 

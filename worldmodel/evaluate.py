@@ -45,6 +45,8 @@ def main(config: DictConfig) -> None:
         check_whole(name, config[name], least)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     frame_metrics, streams, hashes = measures(settings["weights"])
+    if isinstance(fvd := streams.get("fvd"), I3D):
+        fvd.check_length(config.horizon)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
     check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint)
@@ -63,7 +65,12 @@ def main(config: DictConfig) -> None:
             seed=config.seed,
         )
     run = new_run(config)
-    told = {"header": provenance(settings), "resize": "none", "extractors": hashes, **asdict(found)}
+    told = {
+        "header": provenance(settings),
+        "resize": {name: "by I3D's file" if name == "fvd" else "none" for name in (*frame_metrics, *streams)},
+        "extractors": hashes,
+        **asdict(found),
+    }
     write_atomic(run / "evaluation.json", json.dumps(told, indent=1, allow_nan=False).encode())
     write_png(run / "evaluation.png", evaluation_figure(found))
     print(frames_table(found), clips_table(found), sep="\n\n")

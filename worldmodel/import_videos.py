@@ -43,7 +43,8 @@ def main(config: DictConfig) -> None:
     action_size = read_actions(actions_path(videos[0])).shape[1] if config.actions else 0
     spec = video_spec(config.name, cut, action_size=action_size, bound=float(config.bound))
     order = np.random.default_rng(config.seed).permutation(len(videos))
-    tested = {int(i) for i in order[: round(config.test * len(videos))]}
+    held_out = max(1, round(config.test * len(videos))) if config.test and len(videos) > 1 else 0
+    tested = {int(i) for i in order[:held_out]}
     parts = {"train": [v for i, v in enumerate(videos) if i not in tested]}
     if tested:
         parts["test"] = [video for i, video in enumerate(videos) if i in tested]

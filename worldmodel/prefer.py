@@ -7,6 +7,7 @@ file, which `worldmodel.count_votes` counts.
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 
 import hydra
@@ -54,7 +55,7 @@ def main(config: DictConfig) -> None:
             drawn, _ = imagine_futures(model, windows.frames, windows.actions, config.context, 1, generator)
         given = windows.frames[:, : config.context]
         clips.append(torch.cat([given, drawn[:, 1]], 1).permute(0, 1, 3, 4, 2).numpy())
-    swapped = np.random.default_rng(config.seed).random(config.pairs) < 0.5
+    swapped = np.array([secrets.randbits(1) for _ in range(config.pairs)], bool)  # by no seed that one could try
     pairs = [Pair(left=b, right=a) if swap else Pair(a, b) for a, b, swap in zip(*clips, swapped, strict=True)]
     page, study = preference_page(pairs, context=config.context, fps=config.fps)
     run = new_run(config)

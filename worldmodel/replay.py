@@ -135,6 +135,22 @@ class Replay:
         starts = self._starts(minimum)
         return self._read(*_locate(generator.integers(starts.sum(), size=batch), starts), window)
 
+    def whole_windows(self, window: int) -> int:
+        """How many windows of as many frames there are without padding, no two of which share a transition."""
+        return int((self._lengths // (window - 1)).sum())
+
+    def whole(self, count: int, window: int) -> Batch:
+        """The first `count` of them: every episode's first one, then every episode's second one, and so on.
+
+        Args:
+            count: at most `whole_windows(window)`.
+            window: frames each, at least 2.
+        """
+        of_episodes = self._lengths // (window - 1)
+        places = [(turn, file) for file, turns in enumerate(of_episodes) for turn in range(turns)]
+        turns, files = np.array(sorted(places)[:count]).T
+        return self._read(files, turns * (window - 1), window)
+
     def contexts(self, count: int, frames: int, generator: np.random.Generator) -> Contexts:
         """Draws windows without padding, for a checkpoint to carry; none ends where a task has terminated.
 

@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from worldmodel.errors import CheckpointError, ConfigError, WorldModelError, check_whole
+from worldmodel.errors import CheckpointError, ConfigError, DivergedError, check_whole
 from worldmodel.hardware import chosen_precision
 from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
@@ -178,7 +178,7 @@ class Trainer:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
 
         The first fit freezes the model's frame and reward statistics. An update whose loss or gradient is not finite
-        changes nothing and counts as skipped; `PATIENCE` of them in a row raise WorldModelError.
+        changes nothing and counts as skipped; `PATIENCE` of them in a row raise DivergedError.
         Raises DataError when no episode is long enough.
         """
         rng = np.random.default_rng([seed, self.fabric.global_rank])
@@ -193,7 +193,7 @@ class Trainer:
             terms = self._update(batch_to(batch, self.fabric.device), generator)
             self._skipped = self._skipped + 1 if terms["skipped"] else 0
             if self._skipped == PATIENCE:
-                raise WorldModelError(
+                raise DivergedError(
                     f"{PATIENCE} updates in a row had no finite loss (the last: {terms['loss']}): "
                     "lower train.learning_rate, or look for extreme rewards in the data"
                 )

@@ -190,18 +190,19 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise DataError(f"{file} cannot be read as a picture ({error}): copy it again") from error
         return
-    count = 0
+    packets = 0
     try:
         with av.open(path) as container:
             if not container.streams.video:
                 raise DataError(f"{path} holds no video: give another file")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                count += 1
-                yield frame.to_ndarray(format="rgb24")
-            if count < stream.frames:
-                raise DataError(f"{path} is cut off: {count} of {stream.frames} frames; copy it again")
+            for packet in container.demux(stream):
+                packets += packet.size > 0
+                for frame in packet.decode():
+                    yield frame.to_ndarray(format="rgb24")
+            if packets < stream.frames:  # of which an edit list may show fewer
+                raise DataError(f"{path} is cut off: {packets} of {stream.frames} frames; copy it again")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(f"{path} cannot be decoded ({error}): copy it again, or give another file") from error
 

@@ -68,6 +68,8 @@ class I3D:
     Raises ConfigError for another hash, and for a file that is no such network.
     """
 
+    LEAST = 9  # frames of a clip, which its strides would otherwise use up
+
     def __init__(self, path: Path, expected: str) -> None:
         self.hash = sha256(path)
         if self.hash != expected.lower():
@@ -77,13 +79,18 @@ class I3D:
             )
         try:
             self._network = torch.jit.load(path, map_location="cpu").eval()
+            self(torch.zeros(1, self.LEAST, 3, 16, 16))
         except RuntimeError as error:
-            raise ConfigError(f"{path} cannot be read as TorchScript: give I3D's file") from error
+            raise ConfigError(f"{path} is no TorchScript of I3D as StyleGAN-V has it: give that file") from error
 
     @torch.inference_mode()
     def __call__(self, clips: Tensor) -> Tensor:
-        """To (b, 400); DataError for clips of fewer than 9 frames, which I3D's strides would use up."""
-        if clips.shape[1] < 9:
-            raise DataError(f"clips have {clips.shape[1]} frames: FVD needs 9 or more, set a longer horizon")
+        """To (b, 400); DataError for clips of fewer than `LEAST` frames."""
+        self.check_length(clips.shape[1])
         x = 2 * clips.float().transpose(1, 2) - 1
         return self._network(x, rescale=False, resize=True, return_features=True)
+
+    def check_length(self, frames: int) -> None:
+        """DataError for clips of fewer than `LEAST` frames."""
+        if frames < self.LEAST:
+            raise DataError(f"clips have {frames} frames: FVD needs {self.LEAST} or more, set a longer horizon")

@@ -24,7 +24,8 @@ FrameMetric = Callable[[Tensor, Tensor], Tensor]
 """Predicted and true frames (b, c, h, w) in [0, 1], to (b,)."""
 
 HIGHER = ("psnr", "ssim", "vgg16_cosine")  # is better; of all others, lower
-ROWS = 16  # windows that are imagined at a time
+ROWS = 16  # windows that are imagined at a time, at most
+FUTURES = 256  # and of their futures
 FRAMES = 256  # that are compared at a time
 MEAN, COPY, AVERAGE, GIVEN = "mean of z", "copy last frame", "mean frame", "all frames given"
 SAMPLE, REAL = "one sample", "real clips"
@@ -56,20 +57,30 @@ class Evaluation:
 
 
 def halves(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> tuple[Batch, Batch]:
-    """Two sets of `count` whole windows, of every other episode each: to predict, and to compare with.
+    """Two sets of as many whole windows, of every other episode of each folder: to predict, and to compare with.
 
-    Raises DataError for fewer than two episodes, or where one half has none that is long enough.
+    Each has `count` windows, no two of which share a transition, or as many as there are: the beginning of every
+    episode, then what comes after, in turn.
+    Raises DataError for fewer than two episodes, or where one half has fewer than two windows.
     """
     for name, value, least in (("windows", count, 2), ("context", context, 1), ("horizon", horizon, 2)):
         check_whole(name, value, least)
     if len(paths) < 2:
         raise DataError(f"there is {len(paths)} episode: give two or more, one to predict and one to compare with")
-    length = context + horizon
-
-    def windows(half: Sequence[Path]) -> Batch:
-        return Replay(half).sample(count, length, np.random.default_rng(0), minimum=length)
-
-    return windows(paths[::2]), windows(paths[1::2])
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for path in paths:
+        folders[path.parent].append(path)
+    parts = [[path for folder in folders.values() for path in folder[first::2]] for first in (0, 1)]
+    if not all(parts):
+        raise DataError(f"{len(paths)} episodes of {len(folders)} folders make no two halves: give two or more of each")
+    replays = [Replay(part) for part in parts]
+    known = min(count, *(replay.whole_windows(context + horizon) for replay in replays))
+    if known < 2:
+        raise DataError(
+            f"a half has {known} windows of {context + horizon} frames: give more episodes, or a shorter horizon"
+        )
+    one, other = (replay.whole(known, context + horizon) for replay in replays)
+    return one, other
 
 
 @torch.inference_mode()
@@ -110,8 +121,9 @@ def evaluate_video(
     reward_mean = float(reference.rewards[:, context - 1 :].mean())
     found: dict[str, dict[str, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
     drawn: dict[str, list[Tensor]] = defaultdict(list)
-    for first in range(0, n, ROWS):
-        frames, actions, rewards = (x[first : first + ROWS] for x in (windows.frames, windows.actions, windows.rewards))
+    rows = min(ROWS, max(1, FUTURES // (1 + samples)))
+    for first in range(0, n, rows):
+        frames, actions, rewards = (x[first : first + rows] for x in (windows.frames, windows.actions, windows.rewards))
         b = len(frames)
         imagined, earned = imagine_futures(model, frames, actions, context, samples, generator)
         true, given = frames[:, context:], frames[:, context - 1 : context].expand(-1, t - context, -1, -1, -1)

@@ -29,7 +29,8 @@ def preference_page(pairs: Sequence[Pair], *, context: int, fps: float) -> tuple
         context: frames of each that were given.
         fps: frames a second.
     """
-    shown = [[sprite(pair.left), sprite(pair.right)] for pair in pairs]
+    # What a picture's compression takes away is what one model may have drawn better than the other.
+    shown = [[sprite(side, lossless=True) for side in (pair.left, pair.right)] for pair in pairs]
     study = hashlib.sha256(json.dumps(shown).encode()).hexdigest()[:16]
     t, height, width, _ = pairs[0].left.shape
     data = {

@@ -44,7 +44,7 @@ def viewer_data(rollout: OpenLoop) -> dict[str, Any]:
     }
 
 
-def sprite(frames: np.ndarray) -> str:
+def sprite(frames: np.ndarray, *, lossless: bool = False) -> str:
     """Frames (t, h, w, 3) uint8 in one WebP, as a data URL."""
     t, h, w, _ = frames.shape
     lines = -(-t // COLUMNS)
@@ -53,7 +53,7 @@ def sprite(frames: np.ndarray) -> str:
         y, x = i // COLUMNS * h, i % COLUMNS * w
         canvas[y : y + h, x : x + w] = frame
     file = BytesIO()
-    Image.fromarray(canvas).save(file, "WEBP", quality=90)
+    Image.fromarray(canvas).save(file, "WEBP", quality=90, lossless=lossless)
     return data_url("image/webp", file.getvalue())
 
 
