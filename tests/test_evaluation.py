@@ -12,6 +12,7 @@ import pytest
 import torch
 from commands import Command, running
 from dreaming import DENSE, PAIR, Counter, contexts, trained
+from hydra import compose, initialize_config_module
 from PIL import Image
 from test_open_loop import episode
 from torch import Tensor
@@ -271,3 +272,12 @@ def test_weights_come_in_pairs(tmp_path: Path) -> None:
     frames, streams, hashes = measures({})
     assert list(frames) == ["psnr", "ssim"] and list(streams) == ["appearance", "motion"] and len(hashes) == 2
     assert sha256(tmp_path / "linear.pth").startswith("e3b0c442")
+
+
+@pytest.mark.parametrize(("name", "context", "measured_for"), [("robot", 2, 18), ("human", 5, 25), ("car", 5, 25)])
+def test_protocols_are_the_papers(name: str, context: int, measured_for: int) -> None:
+    with initialize_config_module("configs", version_base="1.3"):
+        evaluate = compose("evaluate", overrides=[f"protocol/evaluate={name}", "checkpoint=run"])
+        train = compose("train_model", overrides=[f"protocol/train={name}", "data=data", "model=svg_prime"])
+    assert (evaluate.context, evaluate.horizon, evaluate.feedback) == (context, measured_for, "pixels")
+    assert (train.context, train.train.unrolling.context, train.train.window) == (context, context, context + 10)

@@ -243,6 +243,13 @@ def test_the_command_sets_videos_aside_to_measure_with(import_videos: Command, t
     assert Replay(tmp_path / "data" / "train").spec.task == "video"
 
 
+def test_of_few_videos_one_is_set_aside(import_videos: Command, tmp_path: Path) -> None:
+    for index in range(3):
+        pictures(tmp_path / "clips" / f"{index}", greys(4))
+    outcome = import_videos(f"videos={tmp_path / 'clips'}", f"data={tmp_path / 'data'}", "size=[16,16]", "length=2")
+    assert outcome.status == 0 and "of 1 videos in" in outcome.stdout.splitlines()[1]
+
+
 def test_a_bad_video_among_many_is_left_out_only_if_asked(import_videos: Command, tmp_path: Path) -> None:
     for index in range(3):
         pictures(tmp_path / "clips" / f"{index}", greys(4))
