@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
 from worldmodel.errors import DataError
-from worldmodel.metrics.evaluation import HIGHER, MEAN, REAL, SAMPLE
+from worldmodel.metrics.evaluation import HIGHER, MEAN, SAMPLE
 from worldmodel.records import read_records
 
 DRAWS = 4000  # of a bootstrap
@@ -101,6 +101,7 @@ class Log:
     Attributes:
         members, seeds: in the order in which they were first fitted.
         capacities: K and M, the smallest first.
+        measures: those that vary; rewards, for one, may not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,6 +113,7 @@ class Log:
         self.members = list(dict.fromkeys(cell["member"] for cell in cells))
         self.capacities = sorted({(cell["K"], cell["M"]) for cell in cells})
         self.seeds = list(dict.fromkeys(cell["seed"] for cell in cells))
+        self.measures = [measure for measure in MEASURES if varies(cells, measure)]
         self._cells = {(cell["member"], (cell["K"], cell["M"]), cell["seed"]): cell for cell in cells}
 
     def cells(self, member: str, capacity: tuple[float, float]) -> list[dict[str, Any]]:
@@ -124,10 +126,15 @@ class Log:
         found = [measure.of(cell, budget).mean() for cell in self.cells(member, capacity) if budget in cell]
         return float(np.mean(found)) if found else None
 
-    def floor(self, stream: str, budget: str) -> float:
-        """The Fréchet distance of two sets of real clips."""
-        cell = next(cell for cell in self._cells.values() if budget in cell)
-        return float(cell[budget]["clips"][stream][REAL]["frechet"])
+    def without_model(self, row: str, measure: Measure) -> float | None:
+        """What a baseline, or real clips, have by a measure, which no fit changes; None where that is nothing."""
+        cell = next(iter(self._cells.values()))
+        found = next(cell[budget] for budget in BUDGETS if budget in cell)
+        if measure.clips:
+            known = found["clips"][measure.metric].get(row)
+            return None if known is None else float(known["frechet"])
+        steps = found["frames"][measure.metric].get(row)
+        return None if steps is None else float(np.mean(steps))
 
     def difference(self, pairs: Sequence[Pair], measure: Measure, budget: str) -> Difference | None:
         """How much better the first of each pair is than the second, in the mean over pairs.
@@ -158,7 +165,7 @@ class Log:
         members = np.array([cell["member"] for cell in planned])
         returns = np.array([np.mean(cell["returns"]) for cell in planned])
         found = {}
-        for measure in MEASURES:
+        for measure in self.measures:
             values = np.array([measure.sign * measure.of(cell, last_budget(cell)).mean() for cell in planned])
             rank = spearman(values, returns)
             if rank is None:
@@ -171,6 +178,11 @@ class Log:
             known = [each for each in own if each is not None]
             found[measure.title] = Correlation(rank, float(low), float(high), float(np.mean(known)) if known else None)
         return found
+
+
+def varies(cells: Sequence[Mapping[str, Any]], measure: Measure) -> bool:
+    """Whether a measure tells any two fits apart."""
+    return len({float(measure.of(cell, budget).mean()) for cell in cells for budget in BUDGETS if budget in cell}) > 1
 
 
 def last_budget(cell: Mapping[str, Any]) -> str:

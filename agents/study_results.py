@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.study_claims import BUDGETS, MEASURES, Log, claims
+from agents.study_claims import BUDGETS, Difference, Log, claims
 from worldmodel.command import command
+from worldmodel.metrics.evaluation import BASELINES, REAL
 from worldmodel.pictures.png import write_png
 from worldmodel.pictures.study import Line, study_figure
 
@@ -34,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def table(log: Log) -> str:
-    """Means over seeds of every fit, at both budgets; the last line of each has real clips' own distances."""
+    """Means over seeds of every fit, at both budgets, and below them baselines and real clips."""
     commit = log.header["commit"][:10] if log.header else "unknown"
     machine = log.header["machine"] if log.header else "unknown"
     parts = [f"{log.path.stem}: seeds {', '.join(map(str, log.seeds))}; commit {commit}; {machine}"]
@@ -47,39 +48,46 @@ def table(log: Log) -> str:
                     continue
                 updates = sum(cell[budget]["updates"] for cell in cells) / len(cells)
                 seconds = sum(cell[budget]["seconds"] for cell in cells) / len(cells)
-                numbers = [log.mean(member, capacity, measure, budget) for measure in MEASURES]
+                numbers = [log.mean(member, capacity, measure, budget) for measure in log.measures]
                 told = f"{member:<11}{capacity[0]:>8g}{capacity[1]:>9g}{cells[0]['parameters'] / 1e6:>9.2f}M"
                 told += f"{updates:>9.0f}{seconds:>8.0f}s"
                 rows.append(told + "".join(f"{number:>14.3f}" for number in numbers if number is not None))
         if not rows:
             continue
         head = f"{'':<11}{'K':>8}{'M':>9}{'params':>10}{'updates':>9}{'fitting':>9}"
-        head += "".join(f"{measure.title:>14}" for measure in MEASURES)
-        floors = "".join(f"{log.floor(m.metric, budget):>14.3f}" if m.clips else " " * 14 for m in MEASURES)
-        parts.append("\n".join([f"after equal {budget}", head, *rows, f"{'real clips':<56}{floors}".rstrip()]))
+        head += "".join(f"{measure.title:>14}" for measure in log.measures)
+        for row in (*BASELINES, REAL):
+            known = [log.without_model(row, measure) for measure in log.measures]
+            shown = "".join(f"{'' if number is None else f'{number:.3f}':>14}" for number in known)
+            rows.append(f"{row:<56}{shown}".rstrip())
+        parts.append("\n".join([f"after equal {budget}", head, *rows]))
     return "\n\n".join(parts)
 
 
 def claims_table(log: Log) -> str:
     """How much better, in each measure's own unit, and 95 % intervals over fits; above 0 the claim holds."""
-    width = max(len(title) for title in claims(log)) + 2 if claims(log) else 0
     parts = []
-    for budget in BUDGETS:
+    for title, pairs in claims(log).items():
         rows = []
-        for title, pairs in claims(log).items():
-            cells = []
-            for measure in MEASURES:
-                found = log.difference(pairs, measure, budget)
-                if found is None:
-                    break
-                interval = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
-                cells.append(f"{f'{found.better:+.3g}{interval}':>32}")
-            else:
-                rows.append(f"{title:<{width}}" + "".join(cells))
+        for measure in log.measures:
+            found = [log.difference(pairs, measure, budget) for budget in BUDGETS]
+            if any(found):
+                rows.append(f"  {measure.title:<16}" + "".join(f"{told(each):>34}" for each in found).rstrip())
         if rows:
-            head = f"{'':<{width}}" + "".join(f"{measure.title:>32}" for measure in MEASURES)
-            parts.append("\n".join([f"how much better, after equal {budget}", head, *rows]))
-    return "\n\n".join(parts)
+            parts.append("\n".join([title, *rows]))
+    if not parts:
+        return ""
+    head = f"{'how much better':<18}" + "".join(f"{f'after equal {budget}':>34}" for budget in BUDGETS)
+    return "\n\n".join([head, *parts])
+
+
+def told(difference: Difference | None) -> str:
+    """A difference and its interval."""
+    if difference is None:
+        return ""
+    known = difference.low is not None and difference.high is not None
+    interval = f" [{difference.low:.3g}, {difference.high:.3g}]" if known else ""
+    return f"{difference.better:+.3g}{interval}"
 
 
 def control(log: Log) -> str:
@@ -110,7 +118,7 @@ def lines(log: Log) -> list[Line]:
                     for capacity in log.capacities
                     if (value := log.mean(member, capacity, measure, budget)) is not None
                 ]
-                for measure in MEASURES
+                for measure in log.measures
             }
             found.append(Line(member, budget, points))
     return found

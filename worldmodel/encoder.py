@@ -51,18 +51,17 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(outputs, outputs, 3, padding=1),
         )
         self.excitation = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Conv2d(outputs, squeezed, 1),
-            nn.SiLU(),
-            nn.Conv2d(squeezed, outputs, 1),
-            nn.Sigmoid(),
+            nn.Linear(outputs, squeezed), nn.SiLU(), nn.Linear(squeezed, outputs), nn.Sigmoid()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, inputs, h, w) to (b, outputs, h, w)."""
         change = self.residual(x)
-        return self.shortcut(x) + change * self.excitation(change)
+        weights = in_float32(self.excitation, change.float().mean((2, 3)))
+        return self.shortcut(x) + change * weights.to(change.dtype)[:, :, None, None]
 
+
+plain = block
 
 Block = Callable[[int, int], nn.Module]
 """Makes a part of a stage from its numbers of input and output channels."""
@@ -85,8 +84,9 @@ class Encoder(nn.Module):
         self.patch = patch
         widths = [channels * patch**2, *(width for width, _ in stages)]
         self.stages = nn.ModuleList(
-            nn.Sequential(block(before, width), *(block(width, width) for _ in range(blocks - 1)))
-            for before, (width, blocks) in zip(widths, stages, strict=False)
+            # Of frames, a plain convolution: torch crashes in the backward pass of a GroupNorm of what needs no gradient.
+            nn.Sequential((block if index else plain)(before, width), *(block(width, width) for _ in range(blocks - 1)))
+            for index, (before, (width, blocks)) in enumerate(zip(widths, stages, strict=False))
         )
         self.output = output
 
