@@ -84,7 +84,7 @@ class Encoder(nn.Module):
         self.patch = patch
         widths = [channels * patch**2, *(width for width, _ in stages)]
         self.stages = nn.ModuleList(
-            # Of frames, a plain convolution: torch crashes in the backward pass of a GroupNorm of what needs no gradient.
+            # Of frames, a plain one: torch crashes in the backward pass of a GroupNorm of what needs no gradient.
             nn.Sequential((block if index else plain)(before, width), *(block(width, width) for _ in range(blocks - 1)))
             for index, (before, (width, blocks)) in enumerate(zip(widths, stages, strict=False))
         )
