@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from agents.dream_ppo import PPOConfig
-from benchmarks import accelerator, imagining, learning, measured, memory, peak, planning, run, training
+from benchmarks import accelerator, imagining, large, learning, measured, memory, peak, planning, run, training
 from benchmarks.measured import Measured, duration, fastest, rate
 from benchmarks.picture import draw_results, figure
 from benchmarks.plain import plain_loss, plain_updates
@@ -393,3 +393,12 @@ def test_a_system_that_does_not_tell_its_memory(tmp_path: Path) -> None:
     assert memory.anonymous(tmp_path / "status") == 2.0
     with pytest.raises(WorldModelError, match="measure the other rows with ONLY="):
         memory.anonymous(tmp_path / "missing")
+
+
+def test_a_large_model_s_step_is_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["benchmarks.large", "0.0625", "0.015625", "--size", "16", "--steps", "2", "--accelerator", "cpu"]
+    monkeypatch.setattr(sys, "argv", argv)
+    large.main()
+    said, *losses, took = capsys.readouterr().out.splitlines()
+    assert "M parameters; a training step takes about" in said and len(losses) == 2
+    assert took.startswith("peak ") and took.endswith(" s")
