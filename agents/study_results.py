@@ -72,7 +72,7 @@ def claims_table(log: Log) -> str:
         for measure in log.measures:
             found = [log.difference(pairs, measure, budget) for budget in BUDGETS]
             if any(found):
-                rows.append(f"  {measure.title:<16}" + "".join(f"{told(each):>34}" for each in found).rstrip())
+                rows.append(f"  {measure.title:<16}" + "".join(f"{with_interval(each):>34}" for each in found).rstrip())
         if rows:
             parts.append("\n".join([title, *rows]))
     if not parts:
@@ -81,7 +81,7 @@ def claims_table(log: Log) -> str:
     return "\n\n".join([head, *parts])
 
 
-def told(difference: Difference | None) -> str:
+def with_interval(difference: Difference | None) -> str:
     """A difference and its interval."""
     if difference is None:
         return ""
