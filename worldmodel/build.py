@@ -9,7 +9,7 @@ from torch import nn
 from worldmodel.actor_critic import ActorCritic
 from worldmodel.config import ModelConfig
 from worldmodel.decoder import Decoder, LightDecoder
-from worldmodel.encoder import Encoder, LightEncoder, ResidualBlock, block
+from worldmodel.encoder import Encoder, LightEncoder, block
 from worldmodel.errors import ConfigError
 from worldmodel.features import FrameFeatures, PairFeatures
 from worldmodel.feedback import FEEDBACKS, bounded, check_feedback, residual
@@ -72,12 +72,8 @@ def build(config: ModelConfig, spec: EnvSpec, *, feedback: str = "features") -> 
     encoder: Encoder | LightEncoder
     decoder: Decoder | LightDecoder
     if config.backbone == "vgg":
-        encoder = Encoder(
-            **stack, output=nn.Sequential(*to_feature), block=ResidualBlock if config.block == "residual" else block
-        )
-        decoder = Decoder(
-            **stack, input=to_map, skips=config.skips, residual=ResidualBlock if config.block == "residual" else None
-        )
+        encoder = Encoder(**stack, output=nn.Sequential(*to_feature))
+        decoder = Decoder(**stack, input=to_map, skips=config.skips)
     else:
         side = 2 * config.patch  # the map the decoder draws from has the resolution of the first stage's output
         encoder = LightEncoder(**stack, output=nn.Sequential(*to_feature))

@@ -54,7 +54,6 @@ class ModelConfig:
     critics: int = 0  # as in checkpoints from before there were any
     discount: float = 0.98
     history: int = 0
-    block: Literal["plain", "residual"] = "plain"
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists

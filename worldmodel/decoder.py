@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.encoder import Block, Stages, block
+from worldmodel.encoder import Stages, block
 
 Sight = tuple[Tensor, Tensor, Tensor | None]
 """Maps (b, c, h, w), skips (m, c, h, w), and which of the skips' rows each of the maps' sees (b,): None for its own."""
@@ -35,16 +35,7 @@ class Decoder(nn.Module):
         skips: whether each stage also sees the encoder's map of the last context frame.
     """
 
-    def __init__(
-        self,
-        *,
-        channels: int,
-        patch: int,
-        stages: Stages,
-        input: nn.Module,
-        skips: bool,
-        residual: Block | None = None,
-    ) -> None:
+    def __init__(self, *, channels: int, patch: int, stages: Stages, input: nn.Module, skips: bool) -> None:
         super().__init__()
         self.patch = patch
         self.input = input
@@ -54,16 +45,6 @@ class Decoder(nn.Module):
         for index in reversed(range(len(stages))):
             width, blocks = stages[index]
             first = 2 * width if skips else width
-            if residual:
-                merge = block(first, width, SkipConv if skips else nn.Conv2d)
-                others = [residual(width, width) for _ in range(blocks - 1)]
-                end = (
-                    residual(width, widths[index])
-                    if index
-                    else nn.Sequential(residual(width, width), nn.SiLU(), nn.Conv2d(width, widths[0], 3, padding=1))
-                )
-                reversed_stages.append(nn.Sequential(merge, *others, end))
-                continue
             inputs = [first, *[width] * (blocks - 1)]
             outputs = [*[width] * (blocks - 1), widths[index]]
             convs = [SkipConv if skips else nn.Conv2d, *[nn.Conv2d] * (blocks - 1)]

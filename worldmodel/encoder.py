@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,41 +32,6 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
         return layer(x.float())
 
 
-class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut, squeezed and excited (FitVid: Babaeizadeh et al. 2021, appendix).
-
-    As `block`, it takes GroupNorm where the paper has BatchNorm.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        squeezed = max(8, outputs // 4)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
-        self.residual = nn.Sequential(
-            nn.GroupNorm(1, inputs),
-            nn.SiLU(),
-            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-            nn.GroupNorm(1, outputs),
-            nn.SiLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1),
-        )
-        self.excitation = nn.Sequential(
-            nn.Linear(outputs, squeezed), nn.SiLU(), nn.Linear(squeezed, outputs), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (b, inputs, h, w) to (b, outputs, h, w)."""
-        change = self.residual(x)
-        weights = in_float32(self.excitation, change.float().mean((2, 3)))
-        return self.shortcut(x) + change * weights.to(change.dtype)[:, :, None, None]
-
-
-plain = block
-
-Block = Callable[[int, int], nn.Module]
-"""Makes a part of a stage from its numbers of input and output channels."""
-
-
 class Encoder(nn.Module):
     """Frames (b, c, height, width) to features, with a skip a stage (Villegas et al. 2019, appendix).
 
@@ -75,18 +40,16 @@ class Encoder(nn.Module):
         patch: side of the squares folded into channels before the first stage; 1 in the papers, more where the first
             stages would cost too much.
         stages: the convolutional stack.
-        block: what the stages are made of.
         output: turns the last map (b, channels, h, w) into the feature.
     """
 
-    def __init__(self, *, channels: int, patch: int, stages: Stages, output: nn.Module, block: Block = block) -> None:
+    def __init__(self, *, channels: int, patch: int, stages: Stages, output: nn.Module) -> None:
         super().__init__()
         self.patch = patch
         widths = [channels * patch**2, *(width for width, _ in stages)]
         self.stages = nn.ModuleList(
-            # Of frames, a plain one: torch crashes in the backward pass of a GroupNorm of what needs no gradient.
-            nn.Sequential((block if index else plain)(before, width), *(block(width, width) for _ in range(blocks - 1)))
-            for index, (before, (width, blocks)) in enumerate(zip(widths, stages, strict=False))
+            nn.Sequential(block(before, width), *(block(width, width) for _ in range(blocks - 1)))
+            for before, (width, blocks) in zip(widths, stages, strict=False)
         )
         self.output = output
 

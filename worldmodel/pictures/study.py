@@ -41,6 +41,9 @@ def study_figure(studies: Mapping[str, Sequence[Line]]) -> Figure:
                     inside = colour if line.budget == "updates" else "white"
                     style = {"color": colour, "linestyle": DASHES[line.budget], "label": label}
                     axes.plot(xs, ys, marker="o", markersize=4, markerfacecolor=inside, linewidth=1.3, **style)
+            if not axes.lines:  # a measure that this data set does not have
+                axes.set_visible(False)
+                continue
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1e6:g}M")
