@@ -25,10 +25,7 @@ from worldmodel.trainer import make_fabric
 @command
 def main() -> None:
     """Measures, writes the file, and prints the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator", description=__doc__)
-    parser.add_argument("file", type=Path, help="where rows are kept, as JSON")
-    parser.add_argument("--only", default="", metavar="NAMES", help="beginnings of rows' names, with commas between")
-    given = parser.parse_args()
+    given = arguments().parse_args()
     names = chosen(given.only, list(ROWS))
     prepare_threads()
     device = make_fabric("auto", 1, "auto").device
@@ -37,6 +34,14 @@ def main() -> None:
     measure(ROWS, names, given.file)
     print(torch.cuda.get_device_name(device) if device.type == "cuda" else device)
     print(table(read(given.file)))
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator", description=__doc__)
+    parser.add_argument("file", type=Path, help="where rows are kept, as JSON")
+    parser.add_argument("--only", default="", metavar="NAMES", help="beginnings of rows' names, with commas between")
+    return parser
 
 
 def train(name: str, *, batch: int, **changes: float) -> Measured:

@@ -21,14 +21,7 @@ from worldmodel.trainer import make_fabric
 @command
 def main() -> None:
     """Says what a step should take, takes some, and says what they took."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
-    parser.add_argument("K", type=float, help="of encoder and decoder")
-    parser.add_argument("M", type=float, help="of the recurrent networks")
-    parser.add_argument("--batch", type=int, default=1, help="windows of 12 frames")
-    parser.add_argument("--size", type=int, default=64, help="pixels of a frame's side")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--accelerator", default="auto", help="of Lightning Fabric")
-    given = parser.parse_args()
+    given = arguments().parse_args()
     prepare_threads()
     spec = replace(CARTPOLE, frame_size=(given.size, given.size))
     config, train = model("svg_prime", K=given.K, M=given.M), fit("svg_prime", given.batch)
@@ -46,6 +39,18 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
             print(f"loss {terms['loss']:.3f} in {seconds[-1]:.2f} s", flush=True)
     print(f"peak {peak(fabric.device) / GB:.2f} GB; fastest step {min(seconds):.2f} s")
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What the command takes."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
+    parser.add_argument("K", type=float, help="of encoder and decoder")
+    parser.add_argument("M", type=float, help="of the recurrent networks")
+    parser.add_argument("--batch", type=int, default=1, help="windows of 12 frames")
+    parser.add_argument("--size", type=int, default=64, help="pixels of a frame's side")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--accelerator", default="auto", help="of Lightning Fabric")
+    return parser
 
 
 def peak(device: torch.device) -> int:
