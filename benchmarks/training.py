@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -56,9 +56,7 @@ def against_smaller(
     """`Trainer.fit` of a model against that of a smaller one."""
     with episodes(config, spec) as replay:
         runs = [updates(new_model(each, spec), config, replay) for each in (model_config, smaller)]
-        times = fastest(*(partial(next, run) for run in runs), budget=budget)
-    value, baseline = (config.batch * config.window / time for time in times)
-    return rate(value, baseline, "frames/s")
+        return in_turns(config, runs, budget)
 
 
 def against_cpu(
@@ -72,8 +70,14 @@ def against_cpu(
     """`Trainer.fit` on an accelerator against the same on this machine's processor."""
     with episodes(config, spec) as replay:
         runs = [updates(new_model(model_config, spec), config, replay, where) for where in (accelerator, "cpu")]
-        times = fastest(*(partial(next, run) for run in runs), budget=budget)
-    value, baseline = (config.batch * config.window / time for time in times)
+        return in_turns(config, runs, budget)
+
+
+def in_turns(config: TrainConfig, runs: Sequence[Iterator[dict[str, float]]], budget: float) -> Measured:
+    """Frames a second of the first run's updates against the second's."""
+    value, baseline = (
+        config.batch * config.window / time for time in fastest(*(partial(next, run) for run in runs), budget=budget)
+    )
     return rate(value, baseline, "frames/s")
 
 

@@ -9,8 +9,10 @@ import torch
 from dreaming import BOX, CONV, DENSE, PAIR
 from torch import Tensor
 
+from worldmodel import late_gradients
 from worldmodel.build import build
 from worldmodel.config import ModelConfig
+from worldmodel.late_gradients import wide_kernels
 from worldmodel.losses import Weights
 from worldmodel.memory import memory_of
 from worldmodel.rollout import Unrolling
@@ -75,3 +77,14 @@ def test_bfloat16_takes_less_and_the_largest_takes_nothing_here() -> None:
     )
     found = memory_of(wide, replace(TRAIN, batch=1), BOX, bfloat16=True)
     assert found.parameters > 300e6 and found.total > 16 * found.parameters
+
+
+def test_kernels_held_as_matrices_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autograd saves nothing of such layers but their inputs; their weights are held in the products' precision."""
+    for bfloat16, bytes_each in ((True, 2), (False, 4)):
+        monkeypatch.setattr(late_gradients, "WIDE", 1)
+        numbers = sum(kernel.numel() for kernel in wide_kernels(build(CONV, BOX)))
+        held = memory_of(CONV, TRAIN, BOX, bfloat16=bfloat16).activations
+        monkeypatch.setattr("worldmodel.memory.wide_kernels", lambda _: [])
+        assert numbers > 0 and held - memory_of(CONV, TRAIN, BOX, bfloat16=bfloat16).activations == bytes_each * numbers
+        monkeypatch.undo()
