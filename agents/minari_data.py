@@ -21,7 +21,8 @@ from envs.spec import action_vector, env_action
 from worldmodel.episode import UNKNOWN_SEED, Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import ConfigError, DataError, EnvError
 from worldmodel.files import whole_folder
-from worldmodel.replay import Replay, split
+from worldmodel.folders import split
+from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
 
 OURS = "svg_worldmodel"  # key of the metadata that makes a data set one of ours

@@ -32,12 +32,13 @@ from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError, DivergedError, check_whole
 from worldmodel.feedback import check_feedback
+from worldmodel.folders import split_all
 from worldmodel.hardware import prepare_threads
 from worldmodel.metrics.evaluation import halves
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits
 from worldmodel.records import Records, provenance, read_records
-from worldmodel.replay import Replay, split_all
+from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise
 from worldmodel.trainer import TrainConfig, make_fabric

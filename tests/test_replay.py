@@ -17,7 +17,8 @@ import torch
 
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError
-from worldmodel.replay import Batch, Replay, split, split_all
+from worldmodel.folders import split, split_all
+from worldmodel.replay import Batch, Replay
 from worldmodel.spec import EnvSpec
 
 SPEC = EnvSpec("count", "up", "box", 2, (-1.0, -1.0), (1.0, 1.0), 4, 0, (2, 4))

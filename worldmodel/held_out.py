@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worldmodel.errors import DataError
-from worldmodel.replay import split
+from worldmodel.folders import split
 from worldmodel.run_folder import read_config
 
 

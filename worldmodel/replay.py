@@ -19,6 +19,7 @@ from torch import Tensor
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import EpisodeHeader, read_header, read_rows
 from worldmodel.errors import ConfigError, DataError
+from worldmodel.folders import episode_paths
 from worldmodel.spec import EnvSpec
 
 STILL = 0.5  # of the pixels' variance; 0.76 in cartpole, 0.10 in clips of bicycles and cartoons
@@ -94,7 +95,7 @@ class Replay:
     """
 
     def __init__(self, source: Path | Sequence[Path]) -> None:
-        paths = _episodes(source) if isinstance(source, Path) else sorted(source)
+        paths = episode_paths(source) if isinstance(source, Path) else sorted(source)
         if not paths:
             raise DataError("no episodes to replay: give at least one episode's path")
         first = _index(paths[0])
@@ -261,37 +262,11 @@ class Replay:
         )
 
 
-def split(folder: Path, share: float) -> tuple[list[Path], list[Path]]:
-    """A folder's episodes in two: those to fit, and the last ones, a `share` in [0, 1) of them, to measure with.
-
-    At least one is left to fit. Raises DataError for a folder without episodes, ConfigError for another share.
-    """
-    if not 0 <= share < 1:
-        raise ConfigError(f"the share held out is {share}: set it in [0, 1)")
-    paths = _episodes(folder)
-    fitted = max(1, len(paths) - round(share * len(paths)))
-    return paths[:fitted], paths[fitted:]
-
-
-def split_all(folders: str | Sequence[str], share: float) -> tuple[list[Path], list[Path]]:
-    """The same of one folder, or of each of several."""
-    parts = [split(Path(folder), share) for folder in ([folders] if isinstance(folders, str) else folders)]
-    return [path for fitted, _ in parts for path in fitted], [path for _, held_out in parts for path in held_out]
-
-
 def _locate(drawn: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in 0..sum(counts)-1 as (episode, place within its count)."""
     ends = np.cumsum(counts)
     files = np.searchsorted(ends, drawn, side="right")
     return files, drawn - (ends - counts)[files]
-
-
-def _episodes(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        found = "holds no episodes (*.safetensors)" if folder.is_dir() else "is not a folder"
-        raise DataError(f"{folder} {found}: collect some, or give a folder of them (a run has its own in episodes/)")
-    return paths
 
 
 def _index(path: Path) -> _Stored:

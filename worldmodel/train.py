@@ -18,11 +18,12 @@ from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.errors import check_whole
+from worldmodel.folders import split_all
 from worldmodel.hardware import chosen_precision, prepare_threads
 from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.records import Records, provenance
-from worldmodel.replay import Replay, split_all
+from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
 from worldmodel.validation import fixed_windows, open_loop_errors
