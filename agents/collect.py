@@ -17,14 +17,15 @@ from tqdm import tqdm
 
 from agents.closing import returns_table
 from agents.workers import Collector, Played, collect
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import episode_path
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import make_run, run_config
+from worldmodel.series import resolve
 
 # In a resumed collection all but how many episodes there are and who plays them side by side.
 FIXED = (

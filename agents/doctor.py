@@ -33,7 +33,7 @@ from worldmodel.hardware import (
     python_headers,
     usable_cores,
 )
-from worldmodel.records import processor
+from worldmodel.provenance import processor
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 DISK_GB = 1.0  # the main job's episodes, checkpoints and pictures, generously

@@ -16,7 +16,6 @@ from agents.measuring import play
 from agents.policies import make_actor
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import CheckpointError, ConfigError, DataError, EnvError, check_whole
@@ -24,8 +23,10 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.pictures.side_by_side import Column, side_by_side
 from worldmodel.pictures.video import write_video
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 SCALE = 5  # 64 pixels become 320, which captions fit into

@@ -24,7 +24,7 @@ from agents.seeds import seed_of
 from agents.stages import Stages
 from envs import make_env
 from worldmodel.build import build
-from worldmodel.checkpoint import read_checkpoint, resolve
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.episode import episode_path, save_episode
@@ -34,8 +34,10 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.errors import draw_errors
 from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import make_run, run_config
+from worldmodel.series import resolve
 from worldmodel.trainer import TrainConfig, make_fabric
 
 COUNTS = ("evaluation_episodes", "good_episodes", "good_updates", "workers", "context", "horizon")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +14,39 @@ import numpy as np
 from agents.actor import Actor, RandomActor
 from agents.collecting import outcome, play_episode, play_evaluation
 from agents.run import Run
+from agents.schedule import Progress
 from agents.seeds import seed_of
-from worldmodel.checkpoint import numbered, prune
+from worldmodel.command import uninterrupted
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
+from worldmodel.series import mark_best, numbered, prune, vacate
 from worldmodel.trainer import mean_terms
 
 CONTEXTS = 16  # start contexts a checkpoint carries
 HORIZON, SAMPLES, FPS = 30, 4, 12  # of the dreams in TensorBoard
 
 
+@dataclass(frozen=True)
+class Round:
+    """An episode that was played, and the fit to it as far as it has come.
+
+    Attributes:
+        before: where the run stood once the episode was filed.
+        terms: of each update since.
+    """
+
+    before: Progress
+    terms: list[dict[str, float]]
+
+
 class Learner:
     """One run: its environment, model, episodes and records.
+
+    A run is stopped within a round without loss: `save_within` writes what `collect` and `fit` have done of it.
 
     Args:
         run: what it consists of.
@@ -51,9 +68,17 @@ class Learner:
         self.name = name
         self.records = records
         self.random = RandomActor(run.model.spec)
+        self._stopped_within = "terms" in run.saved  # a round that is to be gone on with
+        self.round = Round(run.progress, run.saved["terms"]) if self._stopped_within else None
 
     def collect(self) -> Episode:
-        """Plays the next episode, at random while seed episodes are wanted, and files it."""
+        """Plays the next episode, at random while seed episodes are wanted, and files it.
+
+        In a run that was stopped within a round, that round's episode is the next.
+        """
+        if self._stopped_within:
+            self._stopped_within = False
+            return load_episode(episode_path(self.folder / "episodes", self.progress.episodes - 1))
         index, schedule = self.progress.episodes, self.schedule
         seeding = index < schedule.seed_episodes
         actor, name = (self.random, "random") if seeding else (self.actor, self.name)
@@ -67,6 +92,8 @@ class Learner:
         env_frames = self.progress.env_frames + episode.env_frames
         self.progress = replace(self.progress, episodes=index + 1, env_frames=env_frames)
         self.record("episode", actor=name, length=len(episode), episode_return=episode.total, seconds=elapsed())
+        self.progress = replace(self.progress, metrics_bytes=self.records.sync())
+        self.round = Round(self.progress, [])
         return episode
 
     def fit(self) -> Iterator[int]:
@@ -74,14 +101,17 @@ class Learner:
         played, schedule = self.progress.episodes, self.schedule
         if played < schedule.seed_episodes:
             return
+        assert self.round is not None
         updates = schedule.first_updates if played == schedule.seed_episodes else schedule.updates
-        terms = []
+        terms, seed = self.round.terms, seed_of(schedule.seed, "fit", played)
         with self.clock("wall_clock_s") as elapsed:
-            replay = Replay(self.folder / "episodes")
-            fitting = self.trainer.fit(replay, updates, seed=seed_of(schedule.seed, "fit", played))
-            for update, values in enumerate(fitting, 1):
-                terms.append(values)
-                yield update
+            fitting = self.trainer.fit(Replay(self.folder / "episodes"), updates, seed=seed, done=len(terms))
+            while True:
+                with uninterrupted():
+                    if (values := next(fitting, None)) is None:
+                        break
+                    terms.append(values)
+                yield len(terms)
         self.record("fit", updates=self.trainer.updates, seconds=elapsed(), **mean_terms(terms))
 
     def evaluate(self) -> list[Episode]:
@@ -91,6 +121,9 @@ class Learner:
         for index, episode in enumerate(episodes):
             save_episode(episode, episode_path(self.folder / "evaluation", index))
         self._record_returns("evaluation", episodes)
+        reached, best = float(np.mean([episode.total for episode in episodes])), self.progress.best_return
+        if best is None or reached > best:
+            self.progress = replace(self.progress, best_episodes=self.progress.episodes, best_return=reached)
         self._film(episodes[0])
         return episodes
 
@@ -115,20 +148,40 @@ class Learner:
         return episodes
 
     def save(self, **parts: Any) -> Path:
-        """Writes a checkpoint from which `resume` goes on exactly here; the one before it is kept too.
+        """Writes a checkpoint from which `resume` goes on exactly here; the one before it and the best are kept too.
 
         `parts` are the states of what else learns, nested as `write_checkpoint` takes the trainer's.
         """
         self.progress = replace(self.progress, metrics_bytes=self.records.sync())
-        folder = self.folder / "checkpoints"
-        path = numbered(folder, self.progress.episodes)
+        folder, progress = self.folder / "checkpoints", self.progress
+        path = numbered(folder, progress.episodes)
+        self._write(path, progress=asdict(progress), **parts)
+        self.round = None
+        if progress.best_episodes is not None and progress.best_return is not None:
+            mark_best(folder, progress.best_episodes, return_mean=progress.best_return)
+        prune(folder)
+        return path
+
+    def save_within(self, **parts: Any) -> Path | None:
+        """Writes a checkpoint within a round: `resume` goes on after the last update; None between rounds.
+
+        `parts` are as they were when the round began.
+        """
+        if self.round is None:
+            return None
+        path = numbered(self.folder / "checkpoints", self.progress.episodes, within=len(self.round.terms))
+        spent = {clock: getattr(self.progress, clock) for clock in ("wall_clock_s", "evaluation_s")}
+        progress = replace(self.round.before, **spent)
+        if not path.exists():  # stopped again before the next update
+            self._write(path, progress=asdict(progress), terms=self.round.terms, **parts)
+        return path
+
+    def _write(self, path: Path, **state: Any) -> None:
         replay = Replay(self.folder / "episodes")
         rng = np.random.default_rng(seed_of(self.schedule.seed, "contexts", self.progress.episodes))
         contexts = replay.contexts(CONTEXTS, self.schedule.context, rng)
-        state = {"progress": asdict(self.progress), "trainer": self.trainer.state_dict(), **parts}
-        save_pretrained(path, self.model, contexts, trainer=state)
-        prune(folder)
-        return path
+        vacate(path)
+        save_pretrained(path, self.model, contexts, trainer={"trainer": self.trainer.state_dict(), **state})
 
     def _evaluation(self, actor: Actor, name: str) -> list[Episode]:
         seed, count = self.schedule.seed, self.schedule.evaluation_episodes
@@ -138,9 +191,11 @@ class Learner:
     @contextmanager
     def clock(self, which: str) -> Iterator[Callable[[], float]]:
         start = time.perf_counter()
-        yield lambda: round(time.perf_counter() - start, 2)
-        spent = getattr(self.progress, which) + time.perf_counter() - start
-        self.progress = replace(self.progress, **{which: spent})
+        try:
+            yield lambda: round(time.perf_counter() - start, 2)
+        finally:
+            spent = getattr(self.progress, which) + time.perf_counter() - start
+            self.progress = replace(self.progress, **{which: spent})
 
     def record(self, kind: str, **values: Any) -> None:
         progress = self.progress

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
 
 from agents.learner import Learner
+from worldmodel.command import Interrupted
 from worldmodel.episode import Episode
 from worldmodel.records import read_records
 
@@ -25,6 +27,8 @@ def learn(
         improve: lets what acts learn in the dream, after each fit of the model.
         judge: looks at each evaluation's episodes, and adds to the line that tells of it.
         parts: the states of what else learns, for `Learner.save`.
+
+    An interruption saves the round in hand, as far as the fit has come, on its way out.
     """
 
     def evaluate() -> str:
@@ -32,21 +36,27 @@ def learn(
         return f"; evaluation {sum(played.total for played in episodes) / len(episodes):.1f}{judge(episodes)}"
 
     total = learner.schedule.episodes
-    with tqdm(total=total, initial=learner.progress.episodes, unit="episode", disable=None) as bar:
-        while learner.progress.episodes < total:
-            bar.set_postfix_str("playing")
-            episode = learner.collect()
-            for update in learner.fit():
-                bar.set_postfix_str(f"update {update}")
-            played = learner.progress.episodes
-            if improve is not None and played >= learner.schedule.seed_episodes:
-                bar.set_postfix_str("dreaming")
-                improve()
-            line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
-            if learner.schedule.due(played):
-                bar.set_postfix_str("evaluating")
-                line += evaluate()
-            learner.save(**parts())
+    finished = learner.progress.episodes - (learner.round is not None)
+    with tqdm(total=total, initial=finished, unit="episode", disable=None) as bar:
+        while learner.round is not None or learner.progress.episodes < total:
+            before = copy.deepcopy(parts())
+            try:
+                bar.set_postfix_str("playing")
+                episode = learner.collect()
+                for update in learner.fit():
+                    bar.set_postfix_str(f"update {update}")
+                played = learner.progress.episodes
+                if improve is not None and played >= learner.schedule.seed_episodes:
+                    bar.set_postfix_str("dreaming")
+                    improve()
+                line = f"episode {played:>4} ({episode.actor}): return {episode.total:.1f}"
+                if learner.schedule.due(played):
+                    bar.set_postfix_str("evaluating")
+                    line += evaluate()
+                learner.save(**parts())
+            except Interrupted:
+                learner.save_within(**before)
+                raise
             bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
             bar.update()
     evaluations = read_records(learner.folder / "metrics.jsonl", "evaluation")

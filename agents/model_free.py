@@ -28,7 +28,8 @@ from worldmodel.command import command
 from worldmodel.errors import check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
-from worldmodel.records import Records, provenance, read_records
+from worldmodel.provenance import provenance
+from worldmodel.records import Records, read_records
 from worldmodel.run_folder import new_run
 
 

@@ -30,13 +30,14 @@ from agents.trust import Policy
 from envs import make_env
 from envs.filtered import Filter
 from envs.starts import ContextStarts
-from worldmodel.checkpoint import read_checkpoint, resolve
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, EnvError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

@@ -24,14 +24,15 @@ from agents.planning import UNVALUED, PlanningAgent
 from agents.reaching import find_goals, pursue, reaching_table
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

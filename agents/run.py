@@ -15,13 +15,15 @@ from agents.schedule import Progress, Schedule
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
-from worldmodel.checkpoint import latest, read_checkpoint
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import make_run
+from worldmodel.series import latest
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 

@@ -59,6 +59,7 @@ class Progress:
         wall_clock_s: seconds spent collecting, planning and fitting, over resumes.
         evaluation_s: seconds spent evaluating.
         metrics_bytes: length of `metrics.jsonl`.
+        best_episodes, best_return: of the evaluation with the highest mean return so far; None before the first.
     """
 
     episodes: int = 0
@@ -66,3 +67,5 @@ class Progress:
     wall_clock_s: float = 0.0
     evaluation_s: float = 0.0
     metrics_bytes: int = 0
+    best_episodes: int | None = None
+    best_return: float | None = None

@@ -22,7 +22,6 @@ from agents.planning import PlanningAgent, usual_horizon
 from agents.seeds import seed_of
 from agents.tracing import Tracing, Watched
 from envs import make_env
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
@@ -30,8 +29,10 @@ from worldmodel.pictures.report import write_report
 from worldmodel.pictures.search import search_film
 from worldmodel.pictures.video import write_video
 from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.run_folder import check_new, new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

@@ -37,7 +37,8 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.metrics.evaluation import halves
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits
-from worldmodel.records import Records, provenance, read_records
+from worldmodel.provenance import provenance
+from worldmodel.records import Records, read_records
 from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise

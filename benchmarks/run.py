@@ -28,7 +28,7 @@ from worldmodel.config import ModelConfig
 from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
 from worldmodel.hardware import default_precision, prepare_threads
-from worldmodel.records import provenance
+from worldmodel.provenance import provenance
 from worldmodel.trainer import TrainConfig
 
 RESULTS = ROOT / "benchmarks" / "results.json"

@@ -14,10 +14,11 @@ from gymnasium.vector.utils import batch_space
 from envs.dream import HORIZON, Dream
 from envs.starts import ContextStarts, EpisodeStarts, Starts, WindowStarts
 from envs.view import outward
-from worldmodel.checkpoint import read_checkpoint, resolve
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.errors import ConfigError, EnvError
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.replay import Replay
+from worldmodel.series import resolve
 
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 12}
 

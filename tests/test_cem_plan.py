@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from worldmodel.checkpoint import read_checkpoint, resolve
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import load_episode
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.records import read_records
+from worldmodel.series import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -135,7 +136,7 @@ def test_a_run_killed_thrice_ends_as_one_never_killed(home: Path, whole: Outcome
 
     expected, found = lines(home / "whole"), lines(home / "cut")
     resumes = [index for index, record in enumerate(found) if record["kind"] == "resume"]
-    assert resumes == [4, 8]  # after the first and the second episode's checkpoint
+    assert resumes == [5, 8]  # within the second episode's round, once it was played; and after that round
     assert [record for record in found if record["kind"] != "resume"][1:] == expected[1:]
     for name in ("model.safetensors", "contexts.safetensors"):
         a, b = (load_file(home / run / "checkpoints" / "000003" / name) for run in ("whole", "cut"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections import OrderedDict
 from dataclasses import replace
@@ -13,21 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saving import MODEL, SPEC, contexts, flip, write
 from torch import nn
 
-from worldmodel.checkpoint import Contexts, latest, numbered, prune, read_checkpoint, resolve, write_checkpoint
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.errors import CheckpointError, DataError
-from worldmodel.files import atomic_folder, temporary_path
-from worldmodel.spec import EnvSpec
+from worldmodel.files import atomic_folder
 
-SPEC = EnvSpec("cartpole", "swingup", "box", 2, (-2.0, -1.0), (2.0, 1.0), 8, 1000, (6, 8))
-MODEL = {"kind": "conv", "stages": [[8, 1], [16, 2]], "K": 0.5, "skips": True, "name": None}
 FILES = {"config.json", "model.safetensors", "contexts.safetensors", "trainer.pt", "manifest.json"}
-
-
-def contexts() -> Contexts:
-    frames = torch.randint(0, 256, (4, 3, 6, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Contexts(frames=frames.permute(0, 1, 4, 2, 3), actions=torch.linspace(-1, 1, 16).reshape(4, 2, 2))
 
 
 def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -38,24 +30,6 @@ def trained() -> tuple[nn.Module, torch.optim.Optimizer]:
     loss.backward()
     optimizer.step()
     return model, optimizer
-
-
-def write(folder: Path, **changes: Any) -> Path:
-    parts: dict[str, Any] = {
-        "model_config": MODEL,
-        "spec": SPEC,
-        "weights": {"w": torch.arange(6.0).reshape(2, 3)},
-        "contexts": contexts(),
-        "trainer": {"updates": 3},
-    }
-    write_checkpoint(folder, **{**parts, **changes})
-    return folder
-
-
-def flip(path: Path, position: int = -1) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(data)
 
 
 def test_everything_comes_back_exactly(tmp_path: Path) -> None:
@@ -201,75 +175,3 @@ def test_contexts_must_fit_together() -> None:
         replace(good, actions=torch.zeros(4, 3, 2))
     with pytest.raises(DataError, match=r"frames \(3, 3, 6, 8\)"):
         replace(good, frames=good.frames[0])
-
-
-def test_the_newest_whole_checkpoint_is_the_latest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = tmp_path / "checkpoints"
-    assert latest(folder) is None and numbered(folder, 12).name == "000012"
-    for number in (2, 999_999, 1_000_000):
-        write(numbered(folder, number))
-    temporary_path(numbered(folder, 1_000_001)).mkdir()
-    assert latest(folder) == folder / "1000000" and not caplog.records
-    flip(folder / "1000000" / "trainer.pt")
-    with caplog.at_level(logging.WARNING):
-        assert latest(folder) == folder / "999999"
-    assert "1000000" in caplog.text and "trainer.pt is damaged" in caplog.text
-    for number in (2, 999_999):
-        (numbered(folder, number) / "model.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"all 3 checkpoints in .* are damaged"):
-        latest(folder)
-
-
-def test_a_run_taken_back_by_damage_can_come_by_the_same_number_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(numbered(tmp_path, 1))
-    flip(write(numbered(tmp_path, 2)) / "model.safetensors")
-    assert latest(tmp_path) == numbered(tmp_path, 1)
-    write(numbered(tmp_path, 2), model_config={"again": True})
-    found = latest(tmp_path)
-    assert found == numbered(tmp_path, 2) and read_checkpoint(found).model_config == {"again": True}
-    prune(tmp_path)
-    aside = [path for path in tmp_path.iterdir() if path.name.startswith("000002.damaged-")]
-    assert len(aside) == 1 and aside[0].name in caplog.text
-
-
-def test_pruning_keeps_the_newest_and_what_is_not_a_checkpoint(tmp_path: Path) -> None:
-    for number in (9, 10, 11, 1_000_000):
-        write(numbered(tmp_path, number))
-    (tmp_path / "best").mkdir()
-    temporary_path(numbered(tmp_path, 12)).mkdir()
-    prune(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"000011", "1000000", "best"}
-    prune(tmp_path, keep=1)
-    assert {path.name for path in tmp_path.iterdir()} == {"1000000", "best"}
-    with pytest.raises(ValueError, match="keep is 0"):
-        prune(tmp_path, keep=0)
-
-
-def test_a_checkpoint_or_its_run_may_be_named(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for number in (1, 2):
-        write(numbered(run / "checkpoints", number))
-    (run / "config.yaml").write_text("a: 1")
-    assert resolve(run) == run / "checkpoints" / "000002"
-    assert resolve(run / "checkpoints" / "000001") == run / "checkpoints" / "000001"
-
-
-def test_a_wrong_folder_is_told_what_it_holds_and_what_to_give(tmp_path: Path) -> None:
-    for name in ("episodes", "videos"):
-        (tmp_path / "stuff" / name).mkdir(parents=True)
-    (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
-    message = r"stuff is not a checkpoint folder: it has no config\.json \(it holds episodes, videos\); give one"
-    for read in (resolve, read_checkpoint):
-        with pytest.raises(CheckpointError, match=message):
-            read(tmp_path / "stuff")
-    with pytest.raises(CheckpointError, match=r"none is not a checkpoint folder: it does not exist"):
-        resolve(tmp_path / "none")
-    with pytest.raises(CheckpointError, match=r"videos is not .* \(it holds nothing\)"):
-        resolve(tmp_path / "stuff" / "videos")
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint yet"):
-        resolve(tmp_path / "empty")
-    file = write(tmp_path / "a") / "model.safetensors"
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is not a checkpoint folder: it is a file"):
-        resolve(file)

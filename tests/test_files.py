@@ -138,7 +138,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(folder: Path, name: str) -> No
     outside.write_text("hello")
     (folder / "link").symlink_to(outside)
     name = str(outside) if name == "ABSOLUTE" else name
-    (folder / MANIFEST).write_text(json.dumps({"sha256": {name: HELLO}}))
+    (folder / MANIFEST).write_text(json.dumps({"schema_version": 1, "sha256": {name: HELLO}}))
     with pytest.raises(CheckpointError, match="lies outside"):
         verify_manifest(folder)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from test_cem_plan import KILLED, MODEL, Outcome, check_mistake, lines, python
 
 from agents.sb3_policy import load_sb3
-from worldmodel.checkpoint import resolve
 from worldmodel.records import read_records
+from worldmodel.series import resolve
 
 TINY = [
     *("env=cartpole_gym", "env.time_limit=40", "env.size=[16,16]", "rendering=fast", "accelerator=cpu"),

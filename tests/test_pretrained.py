@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from worldmodel.build import build
-from worldmodel.checkpoint import Contexts, numbered, read_checkpoint, resolve, write_checkpoint
+from worldmodel.checkpoint import Contexts, read_checkpoint, write_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
+from worldmodel.series import numbered, resolve
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG, channels_last
 

@@ -1,21 +1,15 @@
-"""What a run writes can be read back, as lines and in TensorBoard, and says where it came from."""
+"""What a run writes can be read back, as lines and in TensorBoard."""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from worldmodel import records as module
-from worldmodel.records import Records, processor, provenance, read_records
+from worldmodel.records import Records, read_records
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -87,36 +81,3 @@ def test_a_run_without_a_checkpoint_begins_an_empty_file(tmp_path: Path) -> None
     (tmp_path / "metrics.jsonl").write_text('{"kind": "header"}\n')
     Records(tmp_path).close()
     assert (tmp_path / "metrics.jsonl").read_text() == ""
-
-
-def git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), "-c", "user.name=Test", "-c", "user.email=test@example.org", *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def test_provenance_names_commit_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = tmp_path / "records.py"
-    monkeypatch.setattr(module, "__file__", str(source))  # as if the package lay there
-    assert (provenance({})["commit"], provenance({})["dirty"]) == ("", False)  # no repository
-
-    source.touch()
-    git(tmp_path, "init")
-    git(tmp_path, "add", ".")
-    git(tmp_path, "commit", "--no-gpg-sign", "--message", "first")
-    clean = provenance({})
-    assert (clean["commit"], clean["dirty"]) == (git(tmp_path, "rev-parse", "HEAD"), False)
-    source.write_text("changed")
-    assert provenance({})["dirty"] is True
-
-
-def test_provenance_names_command_versions_machine_and_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["env.size=[16, 16]", "run=it's here"]
-    monkeypatch.setattr(sys, "argv", ["program", *arguments])
-    header = provenance({"seed": 3})
-    assert set(header) == {"commit", "dirty", "machine", "command", "versions", "config"}
-    command = shlex.split(header["command"])
-    assert command[0] == "python" and command[-2:] == arguments  # can be pasted into a shell
-    assert header["config"] == {"seed": 3}
-    assert set(header["versions"]) == {"torch", "numpy", "gymnasium", "dm-control", "mujoco"}
-    assert header["versions"]["torch"] == version("torch")
-    assert processor() and processor() in header["machine"]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
 from worldmodel.run_folder import make_run, new_run, run_config
 
+ROOT = Path(__file__).resolve().parent.parent
 FIXED = ("seed", "policy", "sb3")
 
 
@@ -74,7 +82,9 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
     make_run(run_config(asked, overrides, fixed=FIXED))
     remembered = OmegaConf.load(tmp_path / "config.yaml")
     assert (remembered.episodes, remembered.resume) == (80, False)  # the next resume need not say it again
-    with pytest.raises(ConfigError, match="was started with seed 3: resume it without seed=4"):
+    with pytest.raises(
+        ConfigError, match="was begun otherwise: seed 3 then, 4 now: resume it as it was, or with resume=anyway"
+    ):
         run_config(config(tmp_path, resume=True, seed=4), ["seed=4"], fixed=FIXED)
     newer = config(tmp_path, resume=True, latents="mean")
     with pytest.raises(ConfigError, match=r"config\.yaml lacks latents: resume with the version that began it"):
@@ -91,10 +101,8 @@ def test_a_run_can_be_moved(tmp_path: Path) -> None:
 def test_a_resumed_run_keeps_its_groups(tmp_path: Path) -> None:
     make_run(config(tmp_path))
     other = config(tmp_path, resume=True, env={"name": "reacher", "size": [64, 64]})
-    with pytest.raises(ConfigError, match="was started with another env: resume it without env=reacher"):
-        run_config(other, ["resume=true", "env=reacher"], fixed=FIXED)
-    for override in ("env.name=reacher", "++env.name=reacher"):
-        with pytest.raises(ConfigError, match="was started with another env"):
+    for override in ("env=reacher", "env.name=reacher", "++env.name=reacher"):
+        with pytest.raises(ConfigError, match=r"was begun otherwise: env\.name cartpole then, reacher now: resume it"):
             run_config(other, ["resume=true", override], fixed=FIXED)
     same = run_config(config(tmp_path, resume=True), ["resume=true", "env=cartpole"], fixed=FIXED)
     assert same.env.name == "cartpole"
@@ -105,7 +113,7 @@ def test_a_resumed_run_keeps_who_plays(tmp_path: Path) -> None:
     make_run(config(tmp_path, policy="random", sb3=None, algorithm="PPO"))
     for key, value in (("policy", "sb3"), ("sb3", "other.zip")):
         changed = config(tmp_path, resume=True, **{"policy": "random", "sb3": None, "algorithm": "PPO", key: value})
-        with pytest.raises(ConfigError, match=f"was started with {key} .*: resume it without {key}={value}"):
+        with pytest.raises(ConfigError, match=f"was begun otherwise: {key} .* then, {value} now"):
             run_config(changed, [f"{key}={value}"], fixed=FIXED)
 
 
@@ -125,3 +133,59 @@ def test_a_folder_without_a_run_in_it_takes_one(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     assert new_run(config(tmp_path)) == tmp_path
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_has_changed_is_allowed_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    make_run(config(tmp_path, env={"name": "cartpole", "size": [16, 16]}))
+    header = {"kind": "header", "versions": {"torch": "1.0"}, "threads": 77}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(header) + "\n")
+    now = config(tmp_path, resume=True, seed=4, env={"name": "reacher", "size": [64, 64]})
+    given = ["env.name=reacher", "seed=4"]
+    with pytest.raises(ConfigError) as refusal:
+        run_config(now, given, fixed=FIXED)
+    changes = ["env.name cartpole then, reacher now", "seed 0 then, 4 now", f"torch 1.0 then, {torch.__version__} now"]
+    assert f"was begun otherwise: {'; '.join(changes)}: resume it" in str(refusal.value)
+    now.resume = "anyway"
+    resumed = run_config(now, given, fixed=FIXED)
+    assert (resumed.env.name, resumed.env.size, resumed.seed, resumed.resume) == ("reacher", [16, 16], 4, True)
+    for change in [*changes, "threads 77 then"]:
+        assert f"goes on with {change}" in caplog.text
+    now.resume = "maybe"
+    with pytest.raises(ConfigError, match="resume is 'maybe': set true, false, or anyway"):
+        run_config(now, given, fixed=FIXED)
+
+
+ANOTHER = """
+import sys
+from pathlib import Path
+from omegaconf import OmegaConf
+from worldmodel.run_folder import make_run, run_config
+made = OmegaConf.create({"run": sys.argv[1], "resume": sys.argv[2] == "resume"})
+make_run(run_config(made, [], fixed=()))
+print("running", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another(folder: Path, how: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs there until its standard input closes."""
+    command = [sys.executable, "-c", ANOTHER, str(folder), how]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        yield process
+
+
+def test_one_process_runs_in_a_folder(tmp_path: Path) -> None:
+    with another(tmp_path, "new") as first:
+        assert first.stdout is not None and first.stdout.readline() == "running\n"
+        message = r"another process is running in .*: wait for its end, or choose another run="
+        with pytest.raises(ConfigError, match=message):
+            run_config(config(tmp_path, resume=True), [], fixed=())
+        with pytest.raises(ConfigError, match=message):
+            make_run(config(tmp_path))  # begun side by side, before either has written its configuration
+        assert OmegaConf.load(tmp_path / "config.yaml").run == str(tmp_path)
+        first.kill()
+    with another(tmp_path, "resume") as second:  # a killed one keeps nobody out
+        assert second.stdout is not None and second.stdout.readline() == "running\n"

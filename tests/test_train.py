@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from worldmodel.checkpoint import latest, read_checkpoint
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
+from worldmodel.series import latest
 from worldmodel.spec import EnvSpec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +72,8 @@ def whole(episodes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def test_a_run_leaves_its_configuration_records_and_newest_checkpoints(whole: tuple[Path, str]) -> None:
     run, output = whole
     assert output.splitlines()[-1] == str(run / "checkpoints" / "000020")
-    assert {path.name for path in (run / "checkpoints").iterdir()} == {"000018", "000020"}
+    best = json.loads((run / "checkpoints" / "best.json").read_text())["checkpoint"]
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"000018", "000020", best, "best.json"}
     config = OmegaConf.load(run / "config.yaml")
     assert (config.model.hidden, config.train.window, config.updates) == (16, 6, UPDATES)
 
@@ -81,6 +84,8 @@ def test_a_run_leaves_its_configuration_records_and_newest_checkpoints(whole: tu
     fits, validations = read_records(records, "fit"), read_records(records, "validation")
     assert [record["updates"] for record in fits] == list(range(2, UPDATES + 1, 2))
     assert [record["updates"] for record in validations] == list(range(2, UPDATES + 1, 2))
+    errors = {f"{record['updates']:06d}": np.mean(record["frame"]) for record in validations}
+    assert best == min(errors, key=lambda name: errors[name])
     assert all(np.isfinite(record["loss"]) and record["skipped"] == 0 for record in fits)
     assert {len(record[kind]) for record in validations for kind in ("reward", "frame")} == {3}
 
@@ -103,7 +108,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[P
     assert process.returncode == 128 + signal.SIGTERM, errors
     assert errors.endswith("\nstopped by SIGTERM\n") and "Traceback" not in errors
     saved = latest(run / "checkpoints")
-    assert saved is not None and int(saved.name) < UPDATES
+    assert saved is not None and int(saved.name[:6]) < UPDATES
 
     status, output, errors = train("resume=true", f"run={run}")
     assert status == 0, errors

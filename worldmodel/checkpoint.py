@@ -12,10 +12,9 @@ This file knows nothing of the model itself: `worldmodel.pretrained` turns folde
 from __future__ import annotations
 
 import json
-import logging
+import os
 import pickle
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +26,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worldmodel.errors import CheckpointError, DataError
-from worldmodel.files import atomic_folder, read_manifest, remove_folder, remove_leftovers, verify_manifest
+from worldmodel.files import atomic_folder, read_manifest, verify_manifest
 from worldmodel.spec import EnvSpec
 
 SCHEMA_VERSION = 1
 CONFIG, WEIGHTS, CONTEXTS, TRAINER = "config.json", "model.safetensors", "contexts.safetensors", "trainer.pt"
 _ALIEN = f"{TRAINER} holds more than tensors, numbers, strings, mappings and lists of them: {{}}"
-_NUMBER = re.compile(r"\d{6,}")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,23 +100,20 @@ def write_checkpoint(
     """Writes a checkpoint folder, whole or not at all.
 
     Args:
-        folder: must not exist. A damaged one with a numbered name gives way (it is renamed, not deleted), since a run
-            that `latest` took back to an earlier checkpoint comes by the same number again.
+        folder: must not exist.
         model_config: what JSON can hold.
         spec: the environment the model was trained for.
         weights: a state dict; tensors that share memory are written once for each name.
         contexts: true start windows.
         trainer: nested mappings and lists of tensors, numbers and strings; None for a model that is only to act.
 
-    Raises CheckpointError when the folder exists, or `trainer` holds anything else.
+    Raises CheckpointError when the folder exists, or `trainer` holds anything else; OSError when the disk refuses.
     """
-    if folder.exists() and _NUMBER.fullmatch(folder.name):
-        _give_way(folder)
     with atomic_folder(folder) as temporary:
         config = {"schema_version": SCHEMA_VERSION, "model": model_config, "spec": spec.to_json()}
         (temporary / CONFIG).write_text(json.dumps(config, indent=2))
-        save_file(_separate(weights), temporary / WEIGHTS)
-        save_file(_separate({"frames": contexts.frames, "actions": contexts.actions}), temporary / CONTEXTS)
+        _save_tensors(weights, temporary / WEIGHTS)
+        _save_tensors({"frames": contexts.frames, "actions": contexts.actions}, temporary / CONTEXTS)
         if trainer is not None:
             _save_trainer(trainer, temporary / TRAINER)
 
@@ -129,7 +123,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     Raises CheckpointError: not a checkpoint, a file missing or damaged, or another schema version.
     """
-    _require(folder)
+    require(folder)
     verify_manifest(folder, [CONFIG, WEIGHTS, CONTEXTS])
     try:
         config = json.loads((folder / CONFIG).read_bytes())
@@ -149,54 +143,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder} cannot be read ({error!r}): it was not written as a checkpoint") from error
 
 
-def numbered(folder: Path, number: int) -> Path:
-    """The checkpoint of a number within a run's checkpoints: ``000012``."""
-    return folder / f"{number:06d}"
-
-
-def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a folder of numbered ones; None when there are none.
-
-    Passes over damaged ones, with a warning each. Raises CheckpointError when all are damaged, rather than let a run
-    begin anew over them.
-    """
-    paths = _numbered(folder)
-    for path in reversed(paths):
-        try:
-            verify_manifest(path)
-            return path
-        except CheckpointError as error:
-            _log.warning("passing over checkpoint %s: %s", path, error)
-    if paths:
-        raise CheckpointError(f"all {len(paths)} checkpoints in {folder} are damaged: restore one, or start a new run")
-    return None
-
-
-def prune(folder: Path, keep: int = 2) -> None:
-    """Deletes all but the newest `keep` >= 1 numbered checkpoints, and what killed writes left."""
-    if keep < 1:
-        raise ValueError(f"keep is {keep}: keep at least 1 checkpoint")
-    remove_leftovers(folder)
-    for path in _numbered(folder)[:-keep]:
-        remove_folder(path)
-
-
-def resolve(path: Path) -> Path:
-    """The checkpoint meant by a path: a checkpoint folder itself, or a run folder's newest.
-
-    Raises CheckpointError saying what is there instead.
-    """
-    checkpoints = path / "checkpoints"
-    if not (path / CONFIG).is_file() and checkpoints.is_dir():
-        found = latest(checkpoints)
-        if found is None:
-            raise CheckpointError(f"{checkpoints} holds no checkpoint yet: let the run save one, or give another run")
-        return found
-    _require(path)
-    return path
-
-
-def _require(folder: Path) -> None:
+def require(folder: Path) -> None:
+    """Raises CheckpointError, saying what is there instead, unless a folder is a checkpoint's by its contents."""
     if not folder.is_dir():
         found = "it is a file" if folder.is_file() else "it does not exist"
     elif not (folder / CONFIG).is_file():
@@ -211,20 +159,13 @@ def _require(folder: Path) -> None:
     )
 
 
-def _numbered(folder: Path) -> list[Path]:
-    """Oldest first."""
-    if not folder.is_dir():
-        return []
-    return sorted((path for path in folder.iterdir() if _NUMBER.fullmatch(path.name)), key=lambda path: int(path.name))
-
-
-def _give_way(folder: Path) -> None:
+def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     try:
-        verify_manifest(folder)
-    except CheckpointError as error:
-        aside = folder.with_name(f"{folder.name}.damaged-{secrets.token_hex(4)}")
-        folder.rename(aside)
-        _log.warning("moved a damaged checkpoint to %s: %s", aside, error)
+        save_file(_separate(tensors), path)
+    except SafetensorError as error:  # which tells of the disk in words alone
+        if found := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+        raise
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -241,7 +182,12 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _save_trainer(state: dict[str, Any], path: Path) -> None:
     try:
-        torch.save(state, path)
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:  # torch's own, in place of the disk's
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from error
+        raise
     except (pickle.PicklingError, AttributeError, TypeError) as error:  # which of them depends on the object
         raise CheckpointError(_ALIEN.format(error)) from error
     _load_trainer(path, mmap=True)  # refuses now, not at resume, what could not be read back; reads no tensors

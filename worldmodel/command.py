@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -13,6 +15,17 @@ from omegaconf.errors import MissingMandatoryValue
 
 from worldmodel.errors import WorldModelError
 from worldmodel.origin import check_origin
+
+# What a disk refuses, and the mend; other OSErrors keep their traceback.
+REFUSALS = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space, or ask for a larger quota",
+    errno.EFBIG: "give a file system that holds larger files",
+    errno.EROFS: "give a folder that can be written",
+    errno.EACCES: "give a folder that you may read and write",
+    errno.EPERM: "give a folder that you may read and write",
+    errno.EIO: "look after the disk",
+}
 
 
 class Interrupted(BaseException):
@@ -23,12 +36,35 @@ class Interrupted(BaseException):
         self.signum = signum
 
 
+class _Held:
+    """Signals that wait for the end of what must not be cut in two."""
+
+    depth = 0
+    signum: int | None = None
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What is done within is done whole: a first SIGINT or SIGTERM takes effect at its end, a second at once.
+
+    Raises Interrupted there, unless another exception is on its way.
+    """
+    _Held.depth += 1
+    try:
+        yield
+    finally:
+        _Held.depth -= 1
+    if _Held.depth == 0 and _Held.signum is not None:
+        signum, _Held.signum = _Held.signum, None
+        raise Interrupted(signum)
+
+
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
-    A `WorldModelError`, or a setting without a value, is printed without a traceback (exit status 2); SIGINT and
-    SIGTERM unwind the command as `Interrupted`, so that its files close and what it saved stays whole (exit status
-    128 + signal).
+    A `WorldModelError`, a setting without a value, or a disk that refuses is printed without a traceback (exit status
+    2). SIGINT and SIGTERM unwind the command as `Interrupted`, so that it saves what it has, its files close and what
+    it saved before stays whole (exit status 128 + signal).
     """
 
     @functools.wraps(main)
@@ -39,11 +75,14 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             check_origin()
             main(*args, **kwargs)
         except WorldModelError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+            _end(str(error))
         except MissingMandatoryValue as error:
-            print(f"error: {error.full_key} is missing: set {error.full_key}=", file=sys.stderr)
-            sys.exit(2)
+            _end(f"{error.full_key} is missing: set {error.full_key}=")
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _end(f"{where}{error.strerror}: {REFUSALS[error.errno]}; what was saved before is whole")
         except Interrupted as interruption:
             print(f"\nstopped by {interruption}", file=sys.stderr)
             sys.exit(128 + interruption.signum)
@@ -51,5 +90,13 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _end(why: str) -> None:
+    print(f"error: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise Interrupted(signum)
+    if _Held.depth and _Held.signum is None:
+        _Held.signum = signum
+    else:
+        raise Interrupted(signum)

@@ -16,7 +16,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from worldmodel.checkpoint import read_checkpoint, resolve
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
@@ -29,9 +29,10 @@ from worldmodel.metrics.networks import CosineSimilarity, load_backbone, load_lp
 from worldmodel.pictures.evaluation import evaluation_figure
 from worldmodel.pictures.png import write_png
 from worldmodel.pretrained import check_fits, from_pretrained
-from worldmodel.records import provenance
+from worldmodel.provenance import provenance
 from worldmodel.replay import Replay
 from worldmodel.run_folder import check_new, new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

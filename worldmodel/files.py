@@ -1,7 +1,8 @@
 """Files and folders that are whole or absent: what a killed process leaves behind can always be read or recognised.
 
 A file is written under a temporary name beside its target, synced to disk, and renamed. A folder is filled under a
-temporary name, listed with the SHA-256 of every file in `manifest.json`, synced, and renamed.
+temporary name, listed with the SHA-256 of every file in `manifest.json`, synced, and renamed. Renames are synced
+too, so that a power cut keeps writes in the order they were made in.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from worldmodel.errors import CheckpointError, DataError
 
 MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 
 
@@ -78,6 +80,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    _sync_folder(path.parent)
 
 
 def check_empty(folder: Path) -> None:
@@ -114,12 +117,17 @@ def read_manifest(folder: Path) -> dict[str, str]:
     """
     path = folder / MANIFEST
     try:
-        listed = json.loads(path.read_bytes())["sha256"]
+        manifest = json.loads(path.read_bytes())
+        version, listed = manifest["schema_version"], manifest["sha256"]
         valid = all(isinstance(name, str) and isinstance(digest, str) for name, digest in listed.items())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: {folder} is not a whole checkpoint, copy it again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}): copy the folder again") from error
+    if version != MANIFEST_VERSION:
+        raise CheckpointError(
+            f"{path} has schema version {version}, this code reads {MANIFEST_VERSION}: use the code that wrote it"
+        )
     if not valid:
         raise CheckpointError(f"{path} is damaged (it must map names to SHA-256 strings): copy the folder again")
     root = folder.resolve()
@@ -160,7 +168,8 @@ def _seal(folder: Path) -> None:
             with path.open("r+b") as file:
                 os.fsync(file.fileno())
                 digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    write_atomic(folder / MANIFEST, json.dumps({"sha256": digests}, indent=2).encode())
+    manifest = {"schema_version": MANIFEST_VERSION, "sha256": digests}
+    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
     for path in paths:
         if path.is_dir():
             _sync_folder(path)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
@@ -26,6 +25,7 @@ from worldmodel.pictures.preference import Pair, preference_page
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.replay import Replay
 from worldmodel.run_folder import check_new, new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

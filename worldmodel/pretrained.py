@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from worldmodel.build import build
-from worldmodel.checkpoint import Contexts, read_checkpoint, resolve, write_checkpoint
+from worldmodel.checkpoint import Contexts, read_checkpoint, write_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.model import Model
+from worldmodel.series import resolve
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import channels_last
 

@@ -1,18 +1,12 @@
-"""What a run leaves for people and commands to read: `metrics.jsonl`, TensorBoard, and where it came from."""
+"""What a run leaves for people and commands to read: `metrics.jsonl` and TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
@@ -80,39 +74,3 @@ def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
     """The records of one kind, in the order written."""
     with path.open() as lines:
         return [record for record in map(json.loads, lines) if record["kind"] == kind]
-
-
-def provenance(config: dict[str, Any]) -> dict[str, Any]:
-    """Where a run came from: the fields of its header record."""
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain")),
-        "machine": f"{platform.system()} {platform.machine()}, {processor()}, {os.cpu_count()} cores",
-        "command": shlex.join(["python", *_module(), *sys.argv[1:]]),
-        "versions": {name: version(name) for name in ("torch", "numpy", "gymnasium", "dm-control", "mujoco")},
-        "config": config,
-    }
-
-
-def processor() -> str:
-    """The processor's name, or its architecture where the system does not say."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or torch.backends.cpu.get_cpu_capability()
-
-
-def _module() -> list[str]:
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return ["-m", spec.name] if spec else [sys.argv[0]]
-
-
-def _git(*arguments: str) -> str:
-    """Output of git in the package's own folder; empty where there is no repository."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,22 +15,43 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from worldmodel.build import build
-from worldmodel.checkpoint import latest, numbered, prune, read_checkpoint
-from worldmodel.command import command
+from worldmodel.checkpoint import read_checkpoint
+from worldmodel.command import Interrupted, command, uninterrupted
 from worldmodel.config import ModelConfig
 from worldmodel.errors import check_whole
 from worldmodel.folders import split_all
 from worldmodel.hardware import chosen_precision, prepare_threads
 from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
-from worldmodel.records import Records, provenance
+from worldmodel.provenance import provenance
+from worldmodel.records import Records
 from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
+from worldmodel.series import latest, mark_best, numbered, prune, vacate
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
 from worldmodel.validation import fixed_windows, open_loop_errors
 
 CONTEXTS = 16  # start contexts a checkpoint carries
 VALIDATION_WINDOWS = 64
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a fit is.
+
+    Attributes:
+        metrics_bytes: length of `metrics.jsonl` at the newest checkpoint at an end of `save_every` updates.
+        best, best_error: at how many updates the frames of held-out episodes were predicted best, and their error;
+            None where nothing is held out.
+        terms: of each update since, in a fit that was stopped.
+        seconds: that these took.
+    """
+
+    metrics_bytes: int = 0
+    best: int | None = None
+    best_error: float | None = None
+    terms: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="train_model")
@@ -58,39 +80,60 @@ def main(config: DictConfig) -> None:
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
     trainer = Trainer(model, fit, fabric)
-    keep, seconds = 0, 0.0
+    progress = Progress()
     if saved:
         state = read_checkpoint(saved).trainer()
         trainer.load_state_dict(state["trainer"])
-        keep, seconds = state["metrics_bytes"], state["seconds"]
-    records = Records(make_run(config), keep=keep)
+        progress = Progress(**state["progress"])
+    records = Records(make_run(config), keep=progress.metrics_bytes)
     checkpoints.mkdir(exist_ok=True)
     records.write("resume" if saved else "header", trainer.updates, **provenance(settings))
 
+    def save(path: Path, progress: Progress) -> None:
+        vacate(path)
+        state = {"trainer": trainer.state_dict(), "progress": asdict(progress)}
+        save_pretrained(path, model, contexts, trainer=state)
+
     with tqdm(total=config.updates, initial=trainer.updates, unit="update", disable=None) as bar:
-        while trainer.updates < config.updates:
-            start = time.perf_counter()
-            terms = []
-            updates = min(config.save_every, config.updates - trainer.updates)
-            for values in trainer.fit(replay, updates, seed=config.seed + trainer.updates):
-                terms.append(values)
-                bar.update()
-            spent = time.perf_counter() - start
-            seconds += spent
-            means = mean_terms(terms)
-            records.write("fit", trainer.updates, updates=trainer.updates, seconds=round(spent, 1), **means)
-            line = f"update {trainer.updates}: "
-            line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
-            if windows:
-                errors = open_loop_errors(model, batch_to(windows, model.device), config.context)
-                records.write("validation", trainer.updates, updates=trainer.updates, **errors)
-                known = [error for error in errors["reward"] if error is not None]
-                line += f"; held-out reward error {known[0]:.3f} after 1 step"
-                line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
-            bar.write(line)
-            state = {"trainer": trainer.state_dict(), "metrics_bytes": records.sync(), "seconds": seconds}
-            save_pretrained(numbered(checkpoints, trainer.updates), model, contexts, trainer=state)
-            prune(checkpoints)
+        while progress.terms or trainer.updates < config.updates:
+            start, terms = time.perf_counter(), [*progress.terms]
+            begun = trainer.updates - len(terms)
+            end = min(begun + config.save_every, config.updates)
+            try:
+                fitting = trainer.fit(replay, end - begun, seed=config.seed + begun, done=len(terms))
+                while True:
+                    with uninterrupted():
+                        if (values := next(fitting, None)) is None:
+                            break
+                        terms.append(values)
+                    bar.update()
+                seconds = progress.seconds + time.perf_counter() - start
+                means = mean_terms(terms)
+                records.write("fit", end, updates=end, seconds=round(seconds, 1), **means)
+                line = f"update {end}: "
+                line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
+                best, best_error = progress.best, progress.best_error
+                if windows:
+                    errors = open_loop_errors(model, batch_to(windows, model.device), config.context)
+                    records.write("validation", end, updates=end, **errors)
+                    known = [error for error in errors["reward"] if error is not None]
+                    line += f"; held-out reward error {known[0]:.3f} after 1 step"
+                    line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
+                    error = float(np.mean([error for error in errors["frame"] if error is not None]))
+                    if best_error is None or error < best_error:  # so never one that is not a number
+                        best, best_error = end, error
+                bar.write(line)
+                progress = Progress(records.sync(), best, best_error)
+                save(numbered(checkpoints, end), progress)
+                if best is not None and best_error is not None:
+                    mark_best(checkpoints, best, frame_error=best_error)
+                prune(checkpoints)
+            except Interrupted:
+                within = numbered(checkpoints, end, within=len(terms))
+                if terms and not (numbered(checkpoints, end).exists() or within.exists()):
+                    spent = progress.seconds + time.perf_counter() - start
+                    save(within, replace(progress, terms=terms, seconds=spent))
+                raise
     records.close()
     print(latest(checkpoints))
 

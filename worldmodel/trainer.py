@@ -128,8 +128,9 @@ class Trainer:
     With an `ema_decay` the optimiser moves a copy, `online`, and the model itself becomes the average of what that
     copy was: single updates at a constant learning rate scatter, and plans are as uneven as the weights they are made
     with.
-    Randomness is the seed given to `fit`: nothing but weights, optimiser and the count of updates carries over from
-    one call to the next, so these are all that a resumed run needs.
+    Randomness is the seed given to `fit`, from which each update draws streams of its own: nothing but weights,
+    optimiser and the count of updates carries over from one update to the next, so these are all that a run needs to
+    go on after any of them.
     Raises ConfigError for critics that would not learn, and for features of two frames predicted from one.
     """
 
@@ -174,21 +175,24 @@ class Trainer:
             self.online.load_state_dict(state["online"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
+    def fit(self, replay: Replay, updates: int, *, seed: int, done: int = 0) -> Iterator[dict[str, float]]:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
+
+        Of these, `done` were run before, by a trainer whose state this one took over.
 
         The first fit freezes the model's frame and reward statistics. An update whose loss or gradient is not finite
         changes nothing and counts as skipped; `PATIENCE` of them in a row raise DivergedError.
         Raises DataError when no episode is long enough.
         """
-        rng = np.random.default_rng([seed, self.fabric.global_rank])
         if self.updates == 0:
             freeze_statistics(self.model, replay, np.random.default_rng(seed))
             self.online.statistics.load_state_dict(self.model.statistics.state_dict())
-        generator = torch.Generator(self.fabric.device).manual_seed(int(rng.integers(2**62)))
+        generator = torch.Generator(self.fabric.device)
         minimum = self.config.unrolling.context + 1
         self.objective.train()
-        for _ in range(updates):
+        for update in range(done, updates):
+            rng = np.random.default_rng([seed, update])
+            generator.manual_seed(int(rng.integers(2**62)))
             batch = replay.sample(self.config.batch, self.config.window, rng, minimum=minimum)
             terms = self._update(batch_to(batch, self.fabric.device), generator)
             self._skipped = self._skipped + 1 if terms["skipped"] else 0

@@ -11,7 +11,6 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import load_episode
 from worldmodel.errors import ConfigError, DataError, check_whole
@@ -24,6 +23,7 @@ from worldmodel.pictures.sheet import open_loop_figure
 from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
+from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from worldmodel.checkpoint import resolve
 from worldmodel.episode import load_episode
 from worldmodel.errors import CheckpointError, DataError
 from worldmodel.held_out import held_out_episodes
@@ -19,6 +18,7 @@ from worldmodel.pictures.themed import themed_svg
 from worldmodel.pictures.viewer import rewards_svg, viewer_data
 from worldmodel.pretrained import from_pretrained
 from worldmodel.run_folder import read_config
+from worldmodel.series import resolve
 from worldmodel.size import summarise
 from worldmodel.trainer import batch_to
 from worldmodel.validation import copy_last_errors, fixed_windows, open_loop_errors

@@ -52,7 +52,7 @@ class Page:
     """All of it.
 
     Attributes:
-        header: of the run's log, as `worldmodel.records.provenance` gives it; None where there is none.
+        header: of the run's log, as `worldmodel.provenance.provenance` gives it; None where there is none.
         cards: what one wants to know first, by name.
     """
 

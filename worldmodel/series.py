@@ -1,0 +1,119 @@
+"""A run's checkpoints: numbered, so that the newest is known; the last few and the best are kept.
+
+RUN/checkpoints/000012            after the 12th step (episodes of a run that plays, updates of one that only fits)
+RUN/checkpoints/000013-fit-00150  stopped within the 13th, once 150 of its updates were made
+RUN/checkpoints/best.json         which of them was best, and by what
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+from pathlib import Path
+
+from worldmodel.checkpoint import CONFIG, require
+from worldmodel.errors import CheckpointError
+from worldmodel.files import remove_folder, remove_leftovers, verify_manifest, write_atomic
+
+BEST = "best.json"
+_NAME = re.compile(r"(\d{6,})(?:-fit-(\d{6,}))?")
+_log = logging.getLogger(__name__)
+
+
+def numbered(folder: Path, number: int, *, within: int | None = None) -> Path:
+    """The checkpoint of a number within a run's checkpoints; or the one `within` updates before that."""
+    return folder / (f"{number:06d}" if within is None else f"{number:06d}-fit-{within:06d}")
+
+
+def vacate(path: Path) -> None:
+    """Makes a damaged checkpoint of that name give way: it is renamed, not deleted.
+
+    A run that `latest` took back to an earlier checkpoint comes by the same number again.
+    """
+    if not path.exists():
+        return
+    try:
+        verify_manifest(path)
+    except CheckpointError as error:
+        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
+        path.rename(aside)
+        _log.warning("moved a damaged checkpoint to %s: %s", aside, error)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a run's; None when there are none.
+
+    Passes over damaged ones, with a warning each. Raises CheckpointError when all are damaged, rather than let a run
+    begin anew over them.
+    """
+    paths = _in_order(folder)
+    for path in reversed(paths):
+        try:
+            verify_manifest(path)
+            return path
+        except CheckpointError as error:
+            _log.warning("passing over checkpoint %s: %s", path, error)
+    if paths:
+        raise CheckpointError(f"all {len(paths)} checkpoints in {folder} are damaged: restore one, or start a new run")
+    return None
+
+
+def prune(folder: Path, keep: int = 2) -> None:
+    """Deletes all but the newest `keep` >= 1 checkpoints and the best, and what killed writes left."""
+    if keep < 1:
+        raise ValueError(f"keep is {keep}: keep at least 1 checkpoint")
+    remove_leftovers(folder)
+    best = _read_best(folder)
+    for path in _in_order(folder)[:-keep]:
+        if path.name != best:
+            remove_folder(path)
+
+
+def mark_best(folder: Path, number: int, **measured: float) -> None:
+    """Writes which checkpoint is the best so far, and what says so, such as ``return_mean=812.3``.
+
+    To be called once it is saved, and before `prune`.
+    """
+    found = {"checkpoint": numbered(folder, number).name, **measured}
+    write_atomic(folder / BEST, (json.dumps(found, indent=2, allow_nan=False) + "\n").encode())
+
+
+def resolve(path: Path) -> Path:
+    """The checkpoint meant by a path: a checkpoint's folder, a run's folder for its newest, ``checkpoints/best``.
+
+    Raises CheckpointError saying what is there instead.
+    """
+    checkpoints = path / "checkpoints"
+    if path.name == "best" and (path.parent / BEST).is_file():
+        path = path.parent / _read_best(path.parent)
+    elif not (path / CONFIG).is_file() and checkpoints.is_dir():
+        found = latest(checkpoints)
+        if found is None:
+            raise CheckpointError(f"{checkpoints} holds no checkpoint yet: let the run save one, or give another run")
+        return found
+    require(path)
+    return path
+
+
+def _read_best(folder: Path) -> str:
+    """The name of the best; "" where none is marked, or the mark is damaged: the next save writes it anew."""
+    try:
+        name = json.loads((folder / BEST).read_bytes())["checkpoint"]
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        _log.warning("passing over %s, which is damaged: %r", folder / BEST, error)
+        return ""
+    return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
+def _in_order(folder: Path) -> list[Path]:
+    """Oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    # Of the same number, one that was stopped within it is older than the one at its end.
+    ends = [(int(match[1]), match[2] is None, int(match[2] or 0), path) for match, path in found]
+    return [path for *_, path in sorted(ends)]
