@@ -17,6 +17,7 @@ from envs import env_spec, make_env
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
+from worldmodel.episode import load_episode
 from worldmodel.errors import CheckpointError
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
@@ -101,7 +102,8 @@ def open_records(config: DictConfig, run: Run) -> Records:
 def drop_unsaved(folder: Path, episodes: int) -> None:
     """Deletes what a killed run collected after its newest checkpoint, of `episodes` episodes; it is played again.
 
-    Raises CheckpointError when that would be more than the one episode between two checkpoints, or some are missing.
+    Raises CheckpointError when that would be more than the one episode between two checkpoints, or some are missing,
+    DataError when one that stays is damaged.
     """
     collected = sorted((folder / "episodes").glob("*.safetensors"))
     if len(collected) < episodes:
@@ -114,6 +116,8 @@ def drop_unsaved(folder: Path, episodes: int) -> None:
             f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
             "restore the checkpoints that are missing, or start a new run"
         )
+    for path in collected[:episodes]:
+        load_episode(path)  # a damaged one is an error now, not in the middle of a fit
     for path in collected[episodes:]:
         path.unlink()
 

@@ -19,6 +19,17 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.video import write_video
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`make faults` asks for all of them."""
+    parser.addoption("--faults", choices=("few", "all"), default="few", help="how many faults tests/faults injects")
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """How many faults to inject: the first number in the ordinary suite, the second in `make faults`."""
+    return lambda few, all: all if request.config.getoption("--faults") == "all" else few
+
+
 @pytest.fixture(scope="session")
 def gl() -> None:
     """Skips where MuJoCo cannot draw, naming the packages."""

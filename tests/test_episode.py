@@ -154,7 +154,7 @@ def test_what_is_no_episode_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"schema_version": "2"}, r"has schema version 2, this code reads 1"),
+        ({"schema_version": "3"}, r"has schema version 3, this code reads 2"),
         ({"spec": "{}"}, r"cannot be read as an episode \(KeyError"),
         ({"seed": "nonsense"}, r"cannot be read as an episode \(JSONDecodeError"),
         ({"spec": json.dumps({**BOX.to_json(), "frame_size": [8, 6]})}, r"holds frames as U8 .* where .*8, 6, 3"),

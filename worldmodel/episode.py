@@ -1,12 +1,14 @@
 """An episode, and its file: one safetensors file each, so that a killed process can at most lose the one in hand.
 
 The file holds the tensors `frames`, `actions`, `rewards`, `terminated`, `truncated`, and as text metadata
-`schema_version` and the JSON of `spec`, `seed` and `actor`. Any safetensors reader opens it. Reading goes through the
-file's own header here, so that `worldmodel.replay` can read any window of it with plain positioned reads.
+`schema_version`, the JSON of `spec`, `seed` and `actor`, and a `sha256` of all this, which reading it whole checks. Any
+safetensors reader opens it. Reading goes through the file's own header here, so that `worldmodel.replay` can read any
+window of it with plain positioned reads.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,7 +24,7 @@ from worldmodel.errors import DataError
 from worldmodel.files import write_atomic
 from worldmodel.spec import EnvSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 UNKNOWN_SEED = -1  # of episodes that were not played here
 _DTYPES = {"frames": "uint8", "actions": "float32", "rewards": "float32", "terminated": "bool", "truncated": "bool"}
 _CODES = {"uint8": "U8", "float32": "F32", "bool": "BOOL"}  # as safetensors names them
@@ -96,6 +98,7 @@ class EpisodeHeader:
     Attributes:
         length: transitions, T.
         spec, seed, actor, terminated, truncated: as in `Episode`.
+        digest: SHA-256 of the whole episode, in hexadecimal.
         offsets: for each tensor, where its first byte lies in the file.
     """
 
@@ -105,6 +108,7 @@ class EpisodeHeader:
     actor: str
     terminated: bool
     truncated: bool
+    digest: str
     offsets: Mapping[str, int]
 
 
@@ -122,13 +126,14 @@ def save_episode(episode: Episode, path: Path) -> None:
         "spec": json.dumps(episode.spec.to_json()),
         "seed": json.dumps(int(episode.seed)),
         "actor": json.dumps(episode.actor),
+        "sha256": _digest(episode),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, save(tensors, metadata))
 
 
 def load_episode(path: Path) -> Episode:
-    """Reads a whole episode; raises DataError naming the file when it is missing, cut off, or no episode."""
+    """Reads a whole episode; raises DataError naming the file when it is missing, cut off, damaged, or no episode."""
     header = read_header(path)
     with path.open("rb", buffering=0) as file:
 
@@ -139,7 +144,7 @@ def load_episode(path: Path) -> Episode:
 
         frames, actions, rewards = read("frames"), read("actions"), read("rewards")
     try:
-        return Episode(
+        episode = Episode(
             frames,
             actions,
             rewards,
@@ -151,6 +156,9 @@ def load_episode(path: Path) -> Episode:
         )
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+    if _digest(episode) != header.digest:
+        raise DataError(f"{path} is damaged: its SHA-256 is not what it was written with; delete it or copy it again")
+    return episode
 
 
 def load_rewards(path: Path) -> np.ndarray:
@@ -243,8 +251,17 @@ def _parse(file: BinaryIO) -> EpisodeHeader:
     for name in ("terminated", "truncated"):
         file.seek(offsets[name])
         flags[name] = file.read(1) != b"\0"
-    seed, actor = json.loads(metadata["seed"]), json.loads(metadata["actor"])
-    return EpisodeHeader(length=steps, spec=spec, seed=seed, actor=actor, offsets=offsets, **flags)
+    seed, actor, digest = json.loads(metadata["seed"]), json.loads(metadata["actor"]), metadata["sha256"]
+    return EpisodeHeader(length=steps, spec=spec, seed=seed, actor=actor, digest=digest, offsets=offsets, **flags)
+
+
+def _digest(episode: Episode) -> str:
+    """SHA-256 over what is told of an episode, then its frames, actions and rewards."""
+    told = [episode.spec.to_json(), int(episode.seed), episode.actor, bool(episode.terminated), bool(episode.truncated)]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for array in (episode.frames, episode.actions, episode.rewards):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=64)  # thousands of episodes share one environment: one object, not one each

@@ -71,6 +71,19 @@ class Records:
 
 
 def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
-    """The records of one kind, in the order written."""
-    with path.open() as lines:
-        return [record for record in map(json.loads, lines) if record["kind"] == kind]
+    """The records of one kind, in the order written; raises as `read_all_records`."""
+    return [record for record in read_all_records(path) if record["kind"] == kind]
+
+
+def read_all_records(path: Path) -> list[dict[str, Any]]:
+    """All records, in the order written; DataError for a line that is none."""
+    records = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                record = json.loads(line)
+                record["kind"]
+            except (ValueError, LookupError, TypeError, RecursionError) as error:
+                raise DataError(f"{path}, line {number}, is no record ({error!r}): restore the file") from error
+            records.append(record)
+    return records

@@ -1,0 +1,87 @@
+"""Runs a run again, from its own record of how it was begun, and compares: ``python -m agents.repeat run=RUN``.
+
+On the same processor, with as many threads and the same versions, a run on the CPU ends with the same weights, episodes
+and records but for what clocks gave. What has changed since is said first; exit status 1 says that the two differ.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from worldmodel.command import command
+from worldmodel.comparison import differences, repeatable_records
+from worldmodel.errors import ConfigError, DataError, WorldModelError
+from worldmodel.provenance import last_origin, other_machine, other_versions
+from worldmodel.records import read_all_records
+from worldmodel.run_folder import CONFIG
+
+COMMANDS = ("agents.cem_plan", "agents.ppo_imagine", "agents.model_free", "agents.collect", "worldmodel.train")
+OWN = ("run", "resume")  # settings that are given anew
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="repeat")
+@command
+def main(config: DictConfig) -> None:
+    """Hydra's entry point."""
+    run, again = Path(config.run), Path(config.again)
+    if (again / CONFIG).exists():
+        raise ConfigError(f"{again} already holds a run: set again= to a new folder")
+    count = len(repeatable_records(run))
+    call = [*recorded_call(run), f"run={again}"]
+    origin = last_origin(run / "metrics.jsonl")
+    for change in [*other_versions(origin), *other_machine(origin)]:
+        print(f"not as it was: {change}")
+    print("$ python", shlex.join(call), flush=True)
+    if subprocess.run([sys.executable, *call], check=False).returncode:
+        raise WorldModelError(f"the command above failed, so {run} cannot be repeated here: mend what it says")
+    found = list(differences(run, again))
+    for difference in found:
+        print(f"differs: {difference}")
+    print(f"{again} differs from {run}" if found else f"{again} is {run} again: {count} records, episodes and weights")
+    sys.exit(1 if found else 0)
+
+
+def recorded_call(run: Path) -> list[str]:
+    """The arguments of Python that began a run, with what later resumptions changed, but for where it is written.
+
+    A record is data, and may be somebody else's: only commands of ours that learn or collect are taken from it, and
+    settings of theirs, never options of Hydra's.
+
+    Raises DataError for a record without a command, ConfigError for a command that is not repeated.
+    """
+    began = [record for record in read_all_records(run / "metrics.jsonl") if record["kind"] in ("header", "resume")]
+    if not began:
+        raise DataError(f"{run / 'metrics.jsonl'} does not say how the run was begun: it has no header")
+    calls = [_call(record, run) for record in began]
+    module, options, _ = calls[0]
+    settings = [setting for _, _, given in calls for setting in given]
+    return ["-m", module, *options, *settings]
+
+
+def _call(record: dict[str, Any], run: Path) -> tuple[str, list[str], list[str]]:
+    """Module, choice of a configuration, and settings."""
+    try:
+        python, option, module, *arguments = shlex.split(record["command"])
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{run} does not say by which command it was begun ({error!r})") from error
+    if (python, option) != ("python", "-m") or module not in COMMANDS:
+        raise ConfigError(f"{run} was begun by {record['command']!r}: what can be repeated is {', '.join(COMMANDS)}")
+    options = []
+    if arguments[:1] == ["--config-name"]:
+        options, arguments = arguments[:2], arguments[2:]
+    for argument in [*options[1:], *arguments]:
+        key = argument.lstrip("+~")
+        if argument.startswith("-") or key.startswith("hydra"):
+            raise ConfigError(f"{run} was begun with {argument!r}, which is no setting of {module}: repeat it yourself")
+    return module, options, [given for given in arguments if given.lstrip("+~").partition("=")[0] not in OWN]
+
+
+if __name__ == "__main__":
+    main()

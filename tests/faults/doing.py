@@ -1,0 +1,112 @@
+"""What is done in processes that are killed, crash, or meet a disk that refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from saving import SPEC, write
+
+from worldmodel.command import command
+from worldmodel.episode import Episode, episode_path, save_episode
+from worldmodel.series import mark_best, numbered, prune, vacate
+
+CALLS = ("open", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir")  # of os
+
+
+def say(what: Any) -> None:
+    """In one write, which a kill does not cut in two."""
+    os.write(1, (json.dumps(what) + "\n").encode())
+
+
+def save_checkpoint(folder: str, number: int, size: int) -> None:
+    """As a run does after each step: the checkpoint, then the mark of the best, then what is too old goes."""
+    path = numbered(Path(folder), number)
+    vacate(path)
+    weights = {"w": torch.full((size,), float(number))}
+    write(path, weights=weights, trainer={"number": number, "moments": torch.full((2 * size,), float(number))})
+    mark_best(Path(folder), number - number % 3 or 1, return_mean=float(number))
+    prune(Path(folder))
+
+
+def save_checkpoints(folder: str, first: int, size: int) -> None:
+    """One after another until it is killed, and says each that is saved."""
+    for number in count(first):
+        save_checkpoint(folder, number, size)
+        say(number)
+
+
+def make_episode(number: int, length: int) -> Episode:
+    frames = np.full((length + 1, *SPEC.frame_size, 3), number % 256, np.uint8)
+    rewards = np.full(length, number, np.float32)
+    return Episode(frames, np.zeros((length, 2), np.float32), rewards, False, True, SPEC, number, "random")
+
+
+def save_one_episode(folder: str, number: int, length: int) -> None:
+    """Two share a file: the second takes the place of the first."""
+    save_episode(make_episode(number, length), episode_path(Path(folder), number // 2))
+
+
+def save_episodes(folder: str, length: int) -> None:
+    """One after another until it is killed, and says each that is filed; every second replaces the one before."""
+    for number in count():
+        save_one_episode(folder, number, length)
+        say(number)
+
+
+def crash_at(step: int, after: bool, function: str, *arguments: Any) -> None:
+    """Ends the process, as a kill would, at the step-th call of `CALLS`: before it, or right after."""
+    steps = count()
+
+    def crashing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def crash(*args: Any, **kwargs: Any) -> Any:
+            now = next(steps) == step
+            if now and not after:
+                os._exit(9)
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if now:
+                    os._exit(9)
+
+        return crash
+
+    for name in CALLS:
+        setattr(os, name, crashing(getattr(os, name)))
+    globals()[function](*arguments)
+
+
+def calls_of(function: str, *arguments: Any) -> None:
+    """Says the calls of `CALLS` that are made, each with the paths it is about."""
+    made: list[list[str]] = []
+
+    def telling(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def tell(*args: Any, **kwargs: Any) -> Any:
+            paths = [os.readlink(f"/proc/self/fd/{arg}") if name == "fsync" else str(arg) for arg in args[:2]]
+            made.append([name, *paths])
+            return call(*args, **kwargs)
+
+        return tell
+
+    for name in CALLS:
+        setattr(os, name, telling(name, getattr(os, name)))
+    globals()[function](*arguments)
+    say(made)
+
+
+def as_command(function: str, *arguments: Any) -> None:
+    """As an entry point ends: with a status, and a line on standard error."""
+    command(globals()[function])(*arguments)
+
+
+def as_nobody(function: str, *arguments: Any) -> None:
+    """Without the rights of root."""
+    os.setgid(65534)
+    os.setuid(65534)
+    as_command(function, *arguments)
