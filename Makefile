@@ -17,7 +17,7 @@ CPU_INDEX   := https://download.pytorch.org/whl/cpu
 TEST        := $(PYTHON) -m pytest --durations=10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test check demo doctor bench pictures clean
+.PHONY: help setup test faults soak check demo doctor bench pictures clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ setup: $(INSTALLED)  ## install everything into .venv, at the versions in constr
 
 test: setup  ## run the tests, and list the ten slowest
 	$(TEST)
+
+faults: setup  ## inject all faults: kills, crashes, damage, full disks; the tests run a few of each
+	$(PYTHON) -m pytest tests/faults --faults all -rP --show-capture=stdout --durations=10
+
+soak: setup  ## half an hour of collecting, fitting and planning under random faults
+	$(PYTHON) tests/faults/soak.py --minutes 30
 
 check: setup  ## all that a change must pass: format, lint, types, imports, tests
 	$(PYTHON) -m ruff format --check .

@@ -10,7 +10,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import hydra
 from omegaconf import DictConfig
@@ -34,13 +34,14 @@ def main(config: DictConfig) -> None:
     if (again / CONFIG).exists():
         raise ConfigError(f"{again} already holds a run: set again= to a new folder")
     count = len(repeatable_records(run))
-    call = [*recorded_call(run), f"run={again}"]
+    calls = recorded_calls(run)
     origin = last_origin(run / "metrics.jsonl")
     for change in [*other_versions(origin), *other_machine(origin)]:
         print(f"not as it was: {change}")
-    print("$ python", shlex.join(call), flush=True)
-    if subprocess.run([sys.executable, *call], check=False).returncode:
-        raise WorldModelError(f"the command above failed, so {run} cannot be repeated here: mend what it says")
+    for call in calls:
+        print("$ python", shlex.join([*call, f"run={again}"]), flush=True)
+        if subprocess.run([sys.executable, *call, f"run={again}"], check=False).returncode:
+            raise WorldModelError(f"the command above failed, so {run} cannot be repeated here: mend what it says")
     found = list(differences(run, again))
     for difference in found:
         print(f"differs: {difference}")
@@ -48,28 +49,32 @@ def main(config: DictConfig) -> None:
     sys.exit(1 if found else 0)
 
 
-def recorded_call(run: Path) -> list[str]:
-    """The arguments of Python that began a run, with what later resumptions changed, but for where it is written.
+def recorded_calls(run: Path) -> list[list[str]]:
+    """The arguments of Python that began a run, and that went on with it by other settings, but for where it lies.
 
-    A record is data, and may be somebody else's: only commands of ours that learn or collect are taken from it, and
-    settings of theirs, never options of Hydra's.
+    Resumptions that changed nothing made no difference, and are left out. A record is data, and may be somebody else's:
+    only commands of ours that learn or collect are taken from it, and settings of theirs, never options of Hydra's.
 
     Raises DataError for a record without a command, ConfigError for a command that is not repeated.
     """
     began = [record for record in read_all_records(run / "metrics.jsonl") if record["kind"] in ("header", "resume")]
     if not began:
         raise DataError(f"{run / 'metrics.jsonl'} does not say how the run was begun: it has no header")
-    calls = [_call(record, run) for record in began]
-    module, options, _ = calls[0]
-    settings = [setting for _, _, given in calls for setting in given]
-    return ["-m", module, *options, *settings]
+    first, *others = (_call(record, run) for record in began)
+    return [[*first.command, *first.settings]] + [
+        [*other.command, *other.settings, "resume=true"] for other in others if other.settings
+    ]
 
 
-def _call(record: dict[str, Any], run: Path) -> tuple[str, list[str], list[str]]:
-    """Module, choice of a configuration, and settings."""
+class _Call(NamedTuple):
+    command: list[str]  # the module, and the choice of a configuration
+    settings: list[str]
+
+
+def _call(record: dict[str, Any], run: Path) -> _Call:
     try:
-        python, option, module, *arguments = shlex.split(record["command"])
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        python, option, module, *arguments = shlex.split(str(record["command"]))
+    except (KeyError, ValueError) as error:
         raise DataError(f"{run} does not say by which command it was begun ({error!r})") from error
     if (python, option) != ("python", "-m") or module not in COMMANDS:
         raise ConfigError(f"{run} was begun by {record['command']!r}: what can be repeated is {', '.join(COMMANDS)}")
@@ -80,7 +85,8 @@ def _call(record: dict[str, Any], run: Path) -> tuple[str, list[str], list[str]]
         key = argument.lstrip("+~")
         if argument.startswith("-") or key.startswith("hydra"):
             raise ConfigError(f"{run} was begun with {argument!r}, which is no setting of {module}: repeat it yourself")
-    return module, options, [given for given in arguments if given.lstrip("+~").partition("=")[0] not in OWN]
+    settings = [given for given in arguments if given.lstrip("+~").partition("=")[0] not in OWN]
+    return _Call(["-m", module, *options], settings)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.run_folder import make_run
-from worldmodel.series import latest
+from worldmodel.series import KEEP, latest
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 
@@ -100,10 +100,10 @@ def open_records(config: DictConfig, run: Run) -> Records:
 
 
 def drop_unsaved(folder: Path, episodes: int) -> None:
-    """Deletes what a killed run collected after its newest checkpoint, of `episodes` episodes; it is played again.
+    """Deletes what a killed run collected after its newest whole checkpoint, of so many episodes; it is played again.
 
-    Raises CheckpointError when that would be more than the one episode between two checkpoints, or some are missing,
-    DataError when one that stays is damaged.
+    Raises CheckpointError when that would be more than the one episode after each of the checkpoints that are kept, or
+    some are missing, DataError when one that stays is damaged.
     """
     collected = sorted((folder / "episodes").glob("*.safetensors"))
     if len(collected) < episodes:
@@ -111,7 +111,7 @@ def drop_unsaved(folder: Path, episodes: int) -> None:
             f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
             "restore the episodes that are missing, or start a new run"
         )
-    if len(collected) > episodes + 1:
+    if len(collected) > episodes + KEEP:
         raise CheckpointError(
             f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
             "restore the checkpoints that are missing, or start a new run"

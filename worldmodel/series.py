@@ -17,6 +17,7 @@ from worldmodel.checkpoint import CONFIG, require
 from worldmodel.errors import CheckpointError
 from worldmodel.files import remove_folder, remove_leftovers, verify_manifest, write_atomic
 
+KEEP = 2  # newest checkpoints, should one of them be damaged
 BEST = "best.json"
 _NAME = re.compile(r"(\d{6,})(?:-fit-(\d{6,}))?")
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def prune(folder: Path, keep: int = 2) -> None:
+def prune(folder: Path, keep: int = KEEP) -> None:
     """Deletes all but the newest `keep` >= 1 checkpoints and the best, and what killed writes left."""
     if keep < 1:
         raise ValueError(f"keep is {keep}: keep at least 1 checkpoint")

@@ -1,0 +1,115 @@
+"""A run is run again from its own record, and what differs is said; a foreign record runs nothing of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.repeat import recorded_calls
+from worldmodel.comparison import differences
+from worldmodel.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ["env=cartpole_gym", "env.time_limit=12", "env.size=[16,16]", "policy=random", "precision=32-true"]
+
+
+def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "error", "-m", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With a collection in `run`, of two episodes and then a third."""
+    folder = tmp_path_factory.mktemp("home")
+    for settings in ([*TINY, "episodes=2"], ["resume=true", "episodes=3"]):
+        outcome = python(folder, "agents.collect", *settings, "run=run")
+        assert outcome.returncode == 0, outcome.stderr
+    return folder
+
+
+def test_a_run_is_repeated_with_what_its_resumptions_changed(home: Path) -> None:
+    first, second = recorded_calls(home / "run")
+    assert first == ["-m", "agents.collect", *TINY, "episodes=2"]
+    assert second == ["-m", "agents.collect", "episodes=3", "resume=true"]
+    outcome = python(home, "agents.repeat", "run=run")
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert f"$ python {shlex.join(first)} run=run-again\n" in outcome.stdout
+    assert "run-again is run again: 2 records, episodes and weights\n" in outcome.stdout
+    assert len(list((home / "run-again" / "episodes").iterdir())) == 3
+    outcome = python(home, "agents.repeat", "run=run")
+    assert (outcome.returncode, outcome.stderr) == (
+        2,
+        "error: run-again already holds a run: set again= to a new folder\n",
+    )
+
+
+def test_what_differs_is_said(home: Path) -> None:
+    shutil.copytree(home / "run", home / "other")
+    metrics = home / "other" / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().replace("episodes=2 run", "episodes=2 seed=1 run"))
+    outcome = python(home, "agents.repeat", "run=other")
+    assert outcome.returncode == 1, outcome.stdout + outcome.stderr
+    lines = outcome.stdout.splitlines()
+    assert lines[-1] == "other-again differs from other"
+    assert "differs: record 0 (collection): seed 0 there, 1 here" in lines
+    assert sum(line.startswith("differs: episodes/00000") for line in lines) == 3
+
+
+def test_runs_are_compared_by_records_episodes_and_weights(home: Path) -> None:
+    run, changed = home / "run", home / "changed"
+    shutil.copytree(run, changed)
+    assert list(differences(run, changed)) == []
+    (changed / "episodes" / "000001.safetensors").unlink()
+    metrics = changed / "metrics.jsonl"
+    records = [json.loads(line) for line in metrics.read_text().splitlines()]
+    records[-1] |= {"wall_clock_s": 77.0}  # what a clock gave does not count
+    metrics.write_text("".join(json.dumps(record) + "\n" for record in [*records, records[-1]]))
+    first, second = differences(run, changed)
+    assert first == f"{len(records) - 2} records there, {len(records) - 1} here"
+    assert second.startswith("episodes/000001.safetensors: SHA-256 ") and second.endswith("… there, missing here")
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "message"),
+    [
+        ("python -m os", ConfigError, r"was begun by 'python -m os': what can be repeated is agents\.cem_plan, "),
+        ("python -m agents.play", ConfigError, r"what can be repeated is"),
+        ("rm -rf /", ConfigError, r"what can be repeated is"),
+        ("python -m agents.collect --config-dir=/tmp", ConfigError, r"'--config-dir=/tmp', which is no setting"),
+        ("python -m agents.collect --config-name --multirun", ConfigError, r"'--multirun', which is no setting"),
+        (
+            "python -m agents.collect hydra.searchpath=[x]",
+            ConfigError,
+            r"'hydra\.searchpath=\[x\]', which is no",
+        ),
+        ("python -m agents.collect +hydra/launcher=x", ConfigError, r"which is no setting of agents\.collect"),
+        ("python -m 'agents.collect", DataError, r"does not say by which command it was begun \(ValueError"),
+        ("python", DataError, r"does not say by which command it was begun \(ValueError"),
+        (3, DataError, r"does not say by which command it was begun \(ValueError"),
+        (None, DataError, r"does not say by which command it was begun \(ValueError"),
+    ],
+)
+def test_a_record_runs_commands_of_ours_alone(
+    tmp_path: Path, command: Any, error: type[Exception], message: str
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "header", "command": command}) + "\n")
+    with pytest.raises(error, match=message):
+        recorded_calls(tmp_path)
+
+
+def test_a_run_without_a_header_cannot_be_repeated(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "fit"}\n')
+    with pytest.raises(DataError, match="does not say how the run was begun: it has no header"):
+        recorded_calls(tmp_path)
+    with pytest.raises(DataError, match=r"has no metrics\.jsonl: give the folder of a run"):
+        list(differences(tmp_path / "nowhere", tmp_path))
