@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 SCRIPT = """
-import sys, time
+import errno, os, sys, time
 from omegaconf import OmegaConf
-from worldmodel.command import command
+from worldmodel.command import command, uninterrupted
 from worldmodel.errors import DataError
 
 @command
@@ -27,6 +28,16 @@ def main(what, *, times=1):
             raise DataError("9 frames: give 10")
         elif what == "missing":
             OmegaConf.create({"data": {"folder": "???"}}).data.folder
+        elif what == "full disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
+        elif what == "no network":
+            raise OSError(errno.ENETUNREACH, "no route")
+        elif what == "whole":
+            with uninterrupted():
+                print("waiting", flush=True)
+                sys.stdin.readline()
+                print("done", flush=True)
+            print("swallowed")
         elif what == "bug":
             raise ZeroDivisionError("a bug")
         else:
@@ -48,7 +59,7 @@ def start(folder: Path, what: str, *path: Path) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, [*path, ROOT]))}
     command = [sys.executable, "-W", "error", "-P", "-c", SCRIPT, what]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=folder, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_arguments_reach_the_command_and_success_is_quiet(tmp_path: Path) -> None:
@@ -83,6 +94,33 @@ def test_a_signal_unwinds_the_command(tmp_path: Path, signum: signal.Signals, st
     process.send_signal(signum)
     assert process.communicate(timeout=60) == ("closed\n", f"\nstopped by {signum.name}\n")
     assert process.returncode == status
+
+
+def test_a_disk_that_refuses_is_a_line_that_says_what_to_do(tmp_path: Path) -> None:
+    process = start(tmp_path, "full disk")
+    line = "error: run/metrics.jsonl: No space left on device: free some space; what was saved before is whole\n"
+    assert process.communicate(timeout=60) == ("closed\n", line)
+    assert process.returncode == 2
+    process = start(tmp_path, "no network")
+    assert process.communicate(timeout=60)[1].startswith("Traceback") and process.returncode == 1
+
+
+def test_what_must_be_whole_is_ended_first(tmp_path: Path) -> None:
+    process = start(tmp_path, "whole")
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate("go on\n", timeout=60) == ("done\nclosed\n", "\nstopped by SIGTERM\n")
+    assert process.returncode == 143
+
+
+def test_a_second_signal_is_not_held_back(tmp_path: Path) -> None:
+    process = start(tmp_path, "whole")
+    assert process.stdout is not None and process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("closed\n", "\nstopped by SIGINT\n")
+    assert process.returncode == 130
 
 
 def test_a_foreign_package_of_our_name_is_a_mistake_too(tmp_path: Path) -> None:

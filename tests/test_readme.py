@@ -28,6 +28,7 @@ CONFIGS = {
     "agents.play": "play",
     "agents.ppo_imagine": "ppo_imagine",
     "agents.reach_goals": "reach_goals",
+    "agents.repeat": "repeat",
     "agents.show_plan": "show_plan",
     "agents.study": "study",
     "worldmodel.count_votes": "count_votes",
