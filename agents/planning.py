@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -19,6 +20,8 @@ from worldmodel.svg import WorldModel
 LATENTS = ("mean", "sample")
 PROPOSALS = 32  # candidates of the model's policy, if it has one, beside the planner's own
 VALUED, UNVALUED = 5, 12  # decisions to look ahead where critics tell what comes after (as TD-MPC), and where none do
+
+_log = logging.getLogger(__name__)
 
 Latents = Callable[[int], Tensor | None]
 """Noise for the z of so many rows (b, *noise_shape), or None for its mean."""
@@ -135,6 +138,7 @@ class PlanningAgent:
         self._latents = latents
         self._search = Search(planner, model.spec, device=model.device)
         self._state: State | None = None
+        self._warned = False
 
     @property
     def plan(self) -> Plan | None:
@@ -148,6 +152,7 @@ class PlanningAgent:
         actions = torch.zeros(1, 0, self._model.spec.action_size, device=first.device)
         self._state = self._model.initial(first[:, None], actions, noise=None)
         self._search.reset()
+        self._warned = False
 
     @torch.inference_mode()
     def act(self, generator: torch.Generator, exploration: float = 0.0) -> np.ndarray:
@@ -157,11 +162,16 @@ class PlanningAgent:
         """
         state = self._filtered()
 
+        rejected: list[Tensor] = []
+
         def score(candidates: Tensor) -> Tensor:
-            return self._objective(self._model, state, candidates, self._drawn(generator))
+            scores = self._objective(self._model, state, candidates, self._drawn(generator))
+            rejected.append(~scores.isfinite())
+            return scores
 
         proposals = policy_plans(self._model, state, self._proposals, self._planner.horizon, generator)
         actions = self._search.find(score, generator, proposals=proposals).actions
+        self._warn(rejected)
         return explored(actions[0].cpu().numpy().copy(), self._model.spec, generator, exploration)
 
     @torch.inference_mode()
@@ -200,6 +210,16 @@ class PlanningAgent:
         taken = torch.from_numpy(np.array(action, np.float32))[None].to(self._model.device)
         self._state = self._model.observe(state, taken, self._pixels(frame), noise=self._drawn(generator)(1))
         self._search.advance()
+
+    def _warn(self, rejected: list[Tensor]) -> None:
+        """Says it once an episode: planners leave such candidates out, but a model should not give any."""
+        if (count := sum(int(found.sum()) for found in rejected)) and not self._warned:
+            self._warned = True
+            _log.warning(
+                "%d of the %d candidates of a decision have no finite score and are left out: the model may diverge",
+                count,
+                sum(map(len, rejected)),
+            )
 
     def _drawn(self, generator: torch.Generator) -> Latents:
         return means if self._latents == "mean" else samples(self._model, generator)

@@ -258,6 +258,29 @@ def test_the_random_actor_is_uniform() -> None:
     np.testing.assert_allclose(choices.mean(0), [1 / 3] * 3, atol=0.04)
 
 
+def test_candidates_without_a_finite_score_are_left_out_and_said_once_an_episode(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def score(model: LineModel, state: State, candidates: Tensor, latents: object) -> Tensor:
+        scores = imagined_value(model, state, candidates, means)
+        return torch.where(candidates[:, 0, 0] < 0, torch.nan, scores)
+
+    agent = PlanningAgent(LineModel(), CEM(3, 64, 2, 8), objective=score)
+    for _ in range(2):
+        agent.reset(draw(4))
+        generator = seeded()
+        for _ in range(2):
+            action = agent.act(generator)
+            assert action[0] >= 0
+            agent.observe(action, draw(5), generator)
+    assert len(caplog.messages) == 2  # episodes
+    assert "of the 128 candidates of a decision have no finite score and are left out" in caplog.messages[0]
+    agent = PlanningAgent(LineModel(), CEM(3, 64, 2, 8), objective=lambda *args: torch.full((64,), torch.nan))
+    agent.reset(draw(4))
+    with pytest.raises(WorldModelError, match="none of 64 candidates has a finite score"):
+        agent.act(seeded())
+
+
 @pytest.mark.parametrize("frame", [np.zeros((4, WIDTH, 3), np.float32), np.zeros((3, 4, WIDTH), np.uint8)])
 def test_frames_the_model_was_not_trained_on_are_errors(frame: np.ndarray) -> None:
     agent = PlanningAgent(LineModel(), Recorder())

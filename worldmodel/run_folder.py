@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
-from worldmodel.files import write_atomic
+from worldmodel.files import remove_leftovers, write_atomic
 from worldmodel.provenance import last_origin, other_machine, other_versions
 
 CONFIG = "config.yaml"
@@ -88,11 +88,14 @@ def make_run(config: DictConfig) -> Path:
     """The run's folder, with the configuration in it: the next to resume it need not say again what changed.
 
     To be called once everything that can refuse the configuration has seen it, so that a mistake leaves no run behind.
-    From then on until its end, this process is the only one that can run there; ConfigError when another is.
+    From then on until its end, this process is the only one that can run there (ConfigError when another is), and what
+    killed writes left there is gone.
     """
     folder = Path(config.run)
     folder.mkdir(parents=True, exist_ok=True)
     lock_run(folder)
+    for place in (folder, *filter(Path.is_dir, folder.iterdir())):
+        remove_leftovers(place)
     remembered = OmegaConf.merge(config, {"resume": False}) if "resume" in config else config
     write_atomic(folder / CONFIG, OmegaConf.to_yaml(remembered, resolve=True).encode())
     return folder
