@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-SIDE, STEPS = 32, 4  # of its frames; of an episode
+SIDE, STEPS = 32, 8  # of its frames; of an episode
 TURN = 2  # the step in which it goes wrong
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from misbehaving import settings
+from misbehaving import STEPS, settings
 from test_failures import SAID, WHO, until_it_fails, whole
 
 from envs import env_spec, isolated, make_env
@@ -22,7 +22,7 @@ from envs.isolated import IsolatedEnv
 from worldmodel.errors import ConfigError, EnvError, EnvFailure
 
 ROOT = Path(__file__).resolve().parent.parent
-TIMEOUT = 1.0
+TIMEOUT = 1.5
 AFTER = "after simulator step {}: the episode is lost, reset() starts it anew"
 MEND = "set env_timeout higher if it may take longer"
 ENDED = {
@@ -31,7 +31,7 @@ ENDED = {
     "kill": f"{WHO} died (SIGKILL) in step() {AFTER.format(1)}",
     "crash": f"{WHO} died (SIGSEGV) in step() {AFTER.format(1)}",
     **{
-        name: f"{WHO} took more than 1 s in {where}() {AFTER.format(steps)}; {MEND}"
+        name: f"{WHO} took more than {TIMEOUT:g} s in {where}() {AFTER.format(steps)}; {MEND}"
         for name, where, steps in (
             ("hang", "step", 1),
             ("hang_in_reset", "reset", 0),
@@ -102,7 +102,7 @@ def test_it_plays_as_it_would_here(tmp_path: Path) -> None:
     for seed in (7, None, 8):  # without one it goes on from the stream
         frames = [env.reset(seed=seed)[0] for env in (here, there)]
         np.testing.assert_array_equal(*frames)
-        for _ in range(4):
+        for _ in range(STEPS):
             answers = [env.step(np.zeros(1, np.float32)) for env in (here, there)]
             np.testing.assert_array_equal(answers[0][0], answers[1][0])
             assert answers[0][1:] == answers[1][1:]
