@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ def make_baseline(settings: Mapping[str, Any]) -> BaseAlgorithm:
     num_envs = parameters.pop("num_envs")
     check_whole(f"{name}.num_envs", num_envs, 1)
     check_whole("frame_stack", settings["frame_stack"], 1)
-    env: VecEnv = DummyVecEnv([lambda: make_env(settings["env"], rendering=settings["rendering"])] * num_envs)
+    real = partial(make_env, settings["env"], rendering=settings["rendering"], timeout=settings["env_timeout"])
+    env: VecEnv = DummyVecEnv([real] * num_envs)
     if name == "sac" and not isinstance(env.action_space, Box):
         env.close()
         raise ConfigError(

@@ -49,7 +49,7 @@ def main(config: DictConfig) -> None:
             learn(learner)
         finish(learner, config.goal)
     finally:
-        learner.records.close()
+        learner.close()
 
 
 def estimate(learner: Learner) -> str:

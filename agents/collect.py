@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from agents.closing import returns_table
+from agents.collecting import Failure
 from agents.workers import Collector, Played, collect
 from worldmodel.command import command
 from worldmodel.episode import episode_path
@@ -56,10 +58,14 @@ def main(config: DictConfig) -> None:
     records = Records(run, keep=metrics.stat().st_size if started and metrics.exists() else 0)
     records.write("resume" if started else "header", config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
+
+    def failed(failure: Failure) -> None:
+        records.write("env_failure", failure.episode, **asdict(failure))
+
     start = time.perf_counter()
     try:
         with tqdm(total=config.episodes, initial=config.episodes - len(missing), unit="episode", disable=None) as bar:
-            for played in collect(collector, missing, workers=config.workers):
+            for played in collect(collector, missing, workers=config.workers, failed=failed):
                 bar.write(f"episode {played.index:>4}: return {played.total:.1f} in {played.length} decisions")
                 bar.update()
         episodes = [Played.read(index, episode_path(folder, index)) for index in range(config.episodes)]
@@ -79,6 +85,7 @@ def main(config: DictConfig) -> None:
         )
     finally:
         records.close()
+        collector.close()
     print(returns_table({config.policy: returns}))
     print(folder)
     print(metrics)

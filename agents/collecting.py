@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -10,10 +12,37 @@ import numpy as np
 import torch
 
 from agents.actor import Actor
-from agents.seeds import seed_of
+from agents.seeds import Stream, seed_of
 from envs.spec import env_action
 from worldmodel.episode import Episode
+from worldmodel.errors import EnvFailure
 from worldmodel.spec import EnvSpec
+
+ATTEMPTS = 3  # at an episode, before an environment that fails is given up
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt at an episode in which the environment failed; nothing of it is kept.
+
+    Attributes:
+        stream: which episodes are counted, ``collect`` or ``evaluate``.
+        episode: its number among them.
+        attempt: from 1 to ATTEMPTS.
+        seed: that it was played from.
+        error: what went wrong.
+    """
+
+    stream: Stream
+    episode: int
+    attempt: int
+    seed: int
+    error: str
+
+
+Report = Callable[[Failure], object]
 
 
 def play_episode(
@@ -57,12 +86,75 @@ def play_episode(
     )
 
 
+def play_numbered(
+    env: gymnasium.Env[np.ndarray, Any],
+    actor: Actor,
+    index: int,
+    *,
+    spec: EnvSpec,
+    seed: int,
+    exploration: float,
+    name: str,
+    failed: Report,
+) -> Episode:
+    """Plays the index-th episode that a run collects; where the environment fails in it, one from a new seed instead.
+
+    All that depends on nothing but the run's `seed` and the index, so it is the same whoever plays it. Raises as
+    `insist` does.
+    """
+    anew = (seed_of(seed, "retry", index * ATTEMPTS + attempt) for attempt in range(1, ATTEMPTS))
+    return insist(
+        lambda own: play_episode(env, actor, spec=spec, seed=own, exploration=exploration, name=name),
+        [seed_of(seed, "collect", index), *anew],
+        stream="collect",
+        episode=index,
+        failed=failed,
+    )
+
+
 def play_evaluation(
-    env: gymnasium.Env[np.ndarray, Any], actor: Actor, *, spec: EnvSpec, seed: int, count: int, name: str
+    env: gymnasium.Env[np.ndarray, Any],
+    actor: Actor,
+    *,
+    spec: EnvSpec,
+    seed: int,
+    count: int,
+    name: str,
+    failed: Report,
 ) -> list[Episode]:
-    """Plays `count` episodes without exploration, from starts that are the same each time for a run's `seed`."""
-    seeds = [seed_of(seed, "evaluate", index) for index in range(count)]
-    return [play_episode(env, actor, spec=spec, seed=each, exploration=0.0, name=name) for each in seeds]
+    """Plays `count` episodes without exploration, from starts that are the same each time for a run's `seed`.
+
+    Where the environment fails the same start is tried again; raises as `insist` does.
+    """
+
+    def play(own: int) -> Episode:
+        return play_episode(env, actor, spec=spec, seed=own, exploration=0.0, name=name)
+
+    starts = [seed_of(seed, "evaluate", index) for index in range(count)]
+    return [
+        insist(play, [start] * ATTEMPTS, stream="evaluate", episode=index, failed=failed)
+        for index, start in enumerate(starts)
+    ]
+
+
+def insist(
+    play: Callable[[int], Episode], seeds: Sequence[int], *, stream: Stream, episode: int, failed: Report
+) -> Episode:
+    """What `play` gives for the first of `seeds` in which the environment does not fail.
+
+    Of each failure there is a warning, and `failed` is told. Raises EnvFailure when there is one with every seed.
+    """
+    for attempt, seed in enumerate(seeds, 1):
+        try:
+            return play(seed)
+        except EnvFailure as error:
+            failure, last = Failure(stream, episode, attempt, seed, str(error)), error
+        _log.warning("attempt %d of %d at episode %d (%s): %s", attempt, len(seeds), episode, stream, failure.error)
+        failed(failure)
+    raise EnvFailure(
+        f"the environment failed in each of {len(seeds)} attempts at episode {episode} ({stream}): mend it; what was "
+        f"saved stays. The last time: {last}"
+    ) from last
 
 
 def outcome(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:

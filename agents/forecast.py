@@ -18,6 +18,7 @@ from agents.actor import Actor, random_action
 from agents.schedule import Schedule
 from envs.spec import env_action
 from worldmodel.episode import Episode, episode_path, save_episode
+from worldmodel.errors import EnvFailure
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
 from worldmodel.trainer import Trainer
@@ -53,10 +54,13 @@ def forecast(
     """A line for people: what is still to be done after `played` episodes, and how long it will take here.
 
     Measures for a second or two, or as long as two updates take. `beside` are seconds that follow each fit, such as
-    those in which a policy learns.
+    those in which a policy learns. Where the environment fails the time is said to be unknown.
     """
-    pace = measure(env, agent, trainer)
     episodes = f"{schedule.episodes} episodes" if played == 0 else f"{schedule.episodes - played} more episodes"
+    try:
+        pace = measure(env, agent, trainer)
+    except EnvFailure as error:  # the run itself will see whether it fails again
+        return f"{episodes}, {updates_left(schedule, played)} updates; for an unknown time ({error})"
     spec = trainer.model.spec
     if spec.time_limit:
         fits = schedule.episodes - max(played, schedule.seed_episodes - 1)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from agents.actor import Actor, RandomActor
-from agents.collecting import outcome, play_episode, play_evaluation
+from agents.collecting import Failure, outcome, play_evaluation, play_numbered
 from agents.run import Run
 from agents.schedule import Progress
 from agents.seeds import seed_of
@@ -74,7 +74,8 @@ class Learner:
     def collect(self) -> Episode:
         """Plays the next episode, at random while seed episodes are wanted, and files it.
 
-        In a run that was stopped within a round, that round's episode is the next.
+        In a run that was stopped within a round, that round's episode is the next. Raises EnvFailure as
+        `agents.collecting.insist` does; then nothing is filed, and the run stands where it stood.
         """
         if self._stopped_within:
             self._stopped_within = False
@@ -83,10 +84,16 @@ class Learner:
         seeding = index < schedule.seed_episodes
         actor, name = (self.random, "random") if seeding else (self.actor, self.name)
         with self.clock("wall_clock_s") as elapsed:
-            seed, exploration = seed_of(schedule.seed, "collect", index), schedule.noise(index)
             with self.trainer.fabric.autocast():  # act in the precision the model is trained in
-                episode = play_episode(
-                    self.env, actor, spec=self.model.spec, seed=seed, exploration=exploration, name=name
+                episode = play_numbered(
+                    self.env,
+                    actor,
+                    index,
+                    spec=self.model.spec,
+                    seed=schedule.seed,
+                    exploration=schedule.noise(index),
+                    name=name,
+                    failed=self._failed,
                 )
             save_episode(episode, episode_path(self.folder / "episodes", index))
         env_frames = self.progress.env_frames + episode.env_frames
@@ -183,10 +190,20 @@ class Learner:
         vacate(path)
         save_pretrained(path, self.model, contexts, trainer={"trainer": self.trainer.state_dict(), **state})
 
+    def close(self) -> None:
+        """Syncs the records to disk, and closes the environment."""
+        self.records.close()
+        self.env.close()
+
     def _evaluation(self, actor: Actor, name: str) -> list[Episode]:
         seed, count = self.schedule.seed, self.schedule.evaluation_episodes
         with self.trainer.fabric.autocast():  # act in the precision the model is trained in
-            return play_evaluation(self.env, actor, spec=self.model.spec, seed=seed, count=count, name=name)
+            return play_evaluation(
+                self.env, actor, spec=self.model.spec, seed=seed, count=count, name=name, failed=self._failed
+            )
+
+    def _failed(self, failure: Failure) -> None:
+        self.record("env_failure", **asdict(failure))
 
     @contextmanager
     def clock(self, which: str) -> Iterator[Callable[[], float]]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from agents.learner import Learner
 from worldmodel.command import Interrupted
 from worldmodel.episode import Episode
+from worldmodel.errors import EnvFailure
 from worldmodel.records import read_records
 
 
@@ -28,7 +29,8 @@ def learn(
         judge: looks at each evaluation's episodes, and adds to the line that tells of it.
         parts: the states of what else learns, for `Learner.save`.
 
-    An interruption saves the round in hand, as far as the fit has come, on its way out.
+    An interruption, or an environment that fails in evaluation, saves the round in hand on its way out, as far as the
+    fit has come.
     """
 
     def evaluate() -> str:
@@ -54,7 +56,7 @@ def learn(
                     bar.set_postfix_str("evaluating")
                     line += evaluate()
                 learner.save(**parts())
-            except Interrupted:
+            except (Interrupted, EnvFailure):
                 learner.save_within(**before)
                 raise
             bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")

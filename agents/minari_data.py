@@ -16,8 +16,7 @@ import numpy as np
 from gymnasium import spaces
 
 from envs.gym import resize
-from envs.pixels import describe
-from envs.spec import action_vector, env_action
+from envs.spec import action_vector, describe, env_action
 from worldmodel.episode import UNKNOWN_SEED, Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import ConfigError, DataError, EnvError
 from worldmodel.files import whole_folder

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.actor import Actor, RandomActor
 from agents.baselines import make_baseline
 from agents.closing import draw_curve, returns_table
-from agents.collecting import outcome, play_evaluation
+from agents.collecting import Failure, outcome, play_evaluation
 from agents.run import plain
 from agents.sb3_policy import SB3Actor
 from envs import make_env
@@ -64,7 +66,7 @@ def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records
 
     Before that it evaluates the random policy.
     """
-    env = make_env(settings["env"], rendering=settings["rendering"])
+    env = make_env(settings["env"], rendering=settings["rendering"], timeout=settings["env_timeout"])
     spec, seed, total = env.env_spec, settings["seed"], settings["env_frames"]
     actors: dict[str, Actor] = {"random_policy": RandomActor(spec), "evaluation": SB3Actor(baseline.policy, spec)}
     learning = evaluating = 0.0
@@ -73,22 +75,28 @@ def learn(baseline: BaseAlgorithm, settings: Mapping[str, Any], records: Records
         nonlocal evaluating
         start = time.perf_counter()
         count = settings["evaluation_episodes"]
-        episodes = play_evaluation(env, actors[kind], spec=spec, seed=seed, count=count, name=kind)
+        env_frames = baseline.num_timesteps * spec.action_repeat
+
+        def failed(failure: Failure) -> None:
+            records.write("env_failure", env_frames, env_frames=env_frames, **asdict(failure))
+
+        actor = actors[kind]
+        episodes = play_evaluation(env, actor, spec=spec, seed=seed, count=count, name=kind, failed=failed)
         evaluating += time.perf_counter() - start
-        env_frames, found = baseline.num_timesteps * spec.action_repeat, outcome(episodes, seed)
+        found = outcome(episodes, seed)
         clocks = {"wall_clock_s": round(learning, 1), "evaluation_s": round(evaluating, 1)}
         records.write(kind, env_frames, env_frames=env_frames, **found, **clocks)
         print(f"{kind} {found['return_mean']:.1f}  [{env_frames} frames, {learning / 60:.1f} min]", flush=True)
 
-    evaluate("random_policy")
-    for due in (*range(settings["evaluate_every"], total, settings["evaluate_every"]), total):
-        start = time.perf_counter()
-        # SB3 goes on where it stood, and rounds up to whole rollouts.
-        baseline.learn(-(-due // spec.action_repeat) - baseline.num_timesteps, reset_num_timesteps=False)
-        learning += time.perf_counter() - start
-        baseline.save(save)
-        evaluate("evaluation")
-    env.close()
+    with closing(env):
+        evaluate("random_policy")
+        for due in (*range(settings["evaluate_every"], total, settings["evaluate_every"]), total):
+            start = time.perf_counter()
+            # SB3 goes on where it stood, and rounds up to whole rollouts.
+            baseline.learn(-(-due // spec.action_repeat) - baseline.num_timesteps, reset_num_timesteps=False)
+            learning += time.perf_counter() - start
+            baseline.save(save)
+            evaluate("evaluation")
 
 
 if __name__ == "__main__":

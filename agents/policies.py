@@ -14,6 +14,7 @@ from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.sb3_policy import SB3Actor, kind_seen, load_sb3
 from agents.simulator import SimulatorAgent
 from envs.filtered import Filter
+from envs.isolated import IsolatedEnv
 from envs.pixels import PixelEnv
 from worldmodel.errors import ConfigError
 from worldmodel.model import Model
@@ -24,7 +25,7 @@ NEEDS = {"random": None, "planner": "checkpoint", "simulator": None, "sb3": "sb3
 """Each policy, and the setting that it alone needs."""
 
 
-def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device) -> Actor:
+def make_actor(config: Mapping[str, Any], env: PixelEnv | IsolatedEnv, *, device: torch.device) -> Actor:
     """The actor that the key ``policy`` names.
 
     ``random``; ``planner``, which plans in the model of ``checkpoint``; ``simulator``, the same planner in the
@@ -50,6 +51,10 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv, *, device: torch.device
             planner = make_planner(config["planner"], spec, horizon=usual_horizon(model))
             return PlanningAgent(model, planner, latents=config["latents"])
         case "simulator":
+            if isinstance(env, IsolatedEnv):
+                raise ConfigError(
+                    "policy=simulator plans in the environment, which must run in this process: set env_timeout=null"
+                )
             return SimulatorAgent(env, make_planner(config["planner"], spec, horizon=UNVALUED))
         case "sb3":
             saved = load_sb3(Path(config["sb3"]), config["algorithm"])

@@ -59,7 +59,7 @@ def main(config: DictConfig) -> None:
         )
         finish(learner, ppo, trust_horizon=config.trust_horizon)
     finally:
-        learner.records.close()
+        learner.close()
 
 
 def estimate(learner: Learner, ppo: DreamPPO) -> str:

@@ -64,7 +64,7 @@ def begin(config: DictConfig, *, feedback: str, checkpoint: str | None = None, *
     settings = plain(config)
     folder = Path(config.run)
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
-    env = make_env(settings["env"], rendering=config.rendering)
+    env = make_env(settings["env"], rendering=config.rendering, timeout=config.env_timeout)
     spec = env_spec(env)
     torch.manual_seed(seed_of(config.seed, "model"))
     newest = latest(folder / "checkpoints") if config.resume else None

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Stream = Literal["collect", "evaluate", "fit", "model", "contexts", "goals", "policy", "dream", "trust"]
+Stream = Literal["collect", "evaluate", "fit", "model", "contexts", "goals", "policy", "dream", "trust", "retry"]
 STREAMS = get_args(Stream)  # by number: new ones come last
 
 

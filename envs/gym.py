@@ -16,6 +16,7 @@ from envs.snapshot import Snapshot, take
 from worldmodel.errors import EnvError
 
 Frames = Literal["render", "observation"]
+TRANSPOSE = "; its channels come first: give frame.transpose(1, 2, 0)"
 
 
 class GymSimulator:
@@ -35,6 +36,7 @@ class GymSimulator:
         self._size = size
         self._observes = frames == "observation"
         self._observation: Any = None
+        self._shape: tuple[int, ...] | None = None  # of this episode's frames, before they are resized
         self._env = find_env(id, kwargs if self._observes else {**kwargs, "render_mode": "rgb_array"})
         self.action_space = self._env.action_space
         if reason := _unseen(self._env, frames):
@@ -43,21 +45,27 @@ class GymSimulator:
 
     def reset(self, seed: int | None) -> None:
         """A seed starts its random stream anew."""
+        self._shape = None
         self._observation, _ = self._env.reset(seed=seed)
 
     def step(self, action: Any) -> Outcome:
         """Its info is dropped."""
         self._observation, reward, terminated, truncated, _ = self._env.step(action)
-        return Outcome(float(reward), bool(terminated), bool(truncated))
+        return Outcome(reward, bool(terminated), bool(truncated))
 
     def render(self) -> np.ndarray:
-        """The frame (H, W, 3) uint8."""
+        """The frame (H, W, 3) uint8; EnvError for what is none, or of another shape than the episode's first."""
         frame = self._observation if self._observes else self._env.render()
         if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and _is_picture(frame.shape, self._observes)):
-            found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            found, mend = type(frame).__name__, ""
+            if isinstance(frame, np.ndarray):
+                found, mend = f"{frame.dtype} {frame.shape}", TRANSPOSE if _channels_first(frame.shape) else ""
             if self._observes:
-                raise EnvError(f"{self._id} observes {found}, against its own {self._env.observation_space}")
-            raise EnvError(f"{self._id} draws {found}: an rgb_array must be uint8 (height, width, 3)")
+                raise EnvError(f"{self._id} observes {found}, against its own {self._env.observation_space}{mend}")
+            raise EnvError(f"{self._id} draws {found}: an rgb_array must be uint8 (height, width, 3){mend}")
+        if frame.shape != (self._shape or frame.shape):
+            raise EnvError(f"{self._id} gives a frame {frame.shape} after {self._shape}: an episode has one shape")
+        self._shape = frame.shape
         height, width = frame.shape[:2]
         return resize(np.broadcast_to(frame.reshape(height, width, -1), (height, width, 3)), self._size)
 
@@ -103,6 +111,7 @@ def _unseen(env: gymnasium.Env[Any, Any], frames: Frames) -> str | None:
     return (
         f"observes {space}, not images: env.frames=observation takes a Box of uint8 (height, width, 3), "
         "(height, width, 1) or (height, width); set env.frames=render to have it drawn"
+        f"{TRANSPOSE if _channels_first(space.shape or ()) else ''}"
     )
 
 
@@ -110,3 +119,7 @@ def _is_picture(shape: tuple[int, ...], grey_too: bool) -> bool:
     return (len(shape) == 3 and shape[2] == 3) or (
         grey_too and (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1))
     )
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)

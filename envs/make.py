@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, overload
 
 from envs.dmc import DmcSimulator
 from envs.gym import GymSimulator
+from envs.isolated import IsolatedEnv
 from envs.pixels import PixelEnv, Simulator
 from envs.rendering import RENDERINGS
 from worldmodel.errors import ConfigError
@@ -14,9 +16,22 @@ from worldmodel.errors import ConfigError
 COMMON_KEYS = {"backend", "name", "action_repeat", "time_limit", "size"}
 OWN_KEYS = {"dm_control": {"domain", "task"}, "gymnasium": {"id", "kwargs", "frames"}}
 FRAMES = ("render", "observation")
+DAY_S = 86_400
 
 
-def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> PixelEnv:
+@overload
+def make_env(config: Mapping[str, Any], *, rendering: str = "standard", timeout: None = None) -> PixelEnv: ...
+
+
+@overload
+def make_env(
+    config: Mapping[str, Any], *, rendering: str = "standard", timeout: float | None
+) -> PixelEnv | IsolatedEnv: ...
+
+
+def make_env(
+    config: Mapping[str, Any], *, rendering: str = "standard", timeout: float | None = None
+) -> PixelEnv | IsolatedEnv:
     """The environment a configuration describes.
 
     Args:
@@ -25,12 +40,23 @@ def make_env(config: Mapping[str, Any], *, rendering: str = "standard") -> Pixel
             multiples of 16; and ``domain`` and ``task`` (backend dm_control) or ``id``, ``kwargs`` and ``frames``
             (gymnasium, see `envs.gym.GymSimulator`).
         rendering: ``standard``, or ``fast``: cheaper shadows and edges, where MuJoCo draws for dm_control.
+        timeout: seconds that a reset or a step may take; the environment then runs in a process of its own, which is
+            ended when it takes longer. None: it runs in this one.
 
     Raises:
         ConfigError: for settings that cannot be meant.
         EnvError: for an environment that does not exist or cannot be drawn.
     """
     _check(config, rendering)
+    if timeout is None:
+        return _make(config, rendering)
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= DAY_S:
+        raise ConfigError(f"env_timeout is {timeout!r}: set seconds > 0, {DAY_S} at most, or null for no process apart")
+    task = config["task"] if config["backend"] == "dm_control" else config["id"]
+    return IsolatedEnv(partial(_make, dict(config), rendering), task=task, timeout=timeout)
+
+
+def _make(config: Mapping[str, Any], rendering: str) -> PixelEnv:
     height, width = config["size"]
     simulator: Simulator
     if config["backend"] == "dm_control":

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol
+import logging
+import math
+import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from envs.spec import action_space
-from worldmodel.errors import EnvError
-from worldmodel.spec import EnvSpec
+from envs.spec import action_space, describe
+from worldmodel.errors import EnvError, EnvFailure, WorldModelError
+
+NO_EPISODE = "there is no episode to step in: call reset() first, and after each episode's end"
+NO_FRAME = "there is no frame yet: call reset() first"
+
+_log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
     """What one simulator step earned, and whether the simulator itself ended the episode there."""
 
-    reward: float
+    reward: SupportsFloat
     terminated: bool
     truncated: bool
 
 
 class Simulator(Protocol):
-    """A task in its own units; knows nothing of action repeat and time limits."""
+    """A task in its own units; knows nothing of action repeat and time limits, and may raise what it pleases."""
 
     @property
     def action_space(self) -> gymnasium.Space[Any]:
@@ -35,7 +44,7 @@ class Simulator(Protocol):
         """One step of simulation; `action` is in `action_space`."""
 
     def render(self) -> np.ndarray:
-        """The present frame (H, W, 3) uint8, in memory that the next may overwrite."""
+        """The present frame (H, W, 3) uint8, in memory that the next may overwrite; EnvError for want of one."""
 
     def snapshot(self) -> Any:
         """All that the next steps depend on, random streams included; EnvError when it cannot be copied."""
@@ -65,6 +74,9 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
     Actions are vectors in [-1, 1], scaled to the simulator's bounds, or integers from 0. A step repeats its action,
     sums the rewards, ends with the episode, and draws the last frame only. Every info holds ``env_frames``: the
     simulator steps just taken. `render` gives the last frame drawn again, without drawing it anew.
+
+    Whatever the simulator raises while it is played, a reward that is no finite number, and a wrong frame after a right
+    one are an EnvFailure: it ends the episode, and `reset` begins another. A wrong first frame is an EnvError.
 
     To plan in the simulator itself: `snapshot`, `advance` along some actions, `restore`; none of them draws.
 
@@ -99,16 +111,22 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """A new episode; the same seed gives the same one, no seed the next of the stream."""
+        """A new episode; the same seed gives the same one, no seed the next of the stream.
+
+        Raises EnvFailure, see above; and EnvError when the very first frame is none.
+        """
         super().reset(seed=seed)
-        self._simulator.reset(seed)
-        self._elapsed, self._running = 0, True
-        return self._draw(), {"env_frames": 0}
+        self._elapsed, self._running = 0, False
+        with self._watched("reset"):
+            self._simulator.reset(seed)
+        frame = self._draw()
+        self._running = True
+        return frame, {"env_frames": 0}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Repeats `action`; an episode that terminates at its time limit is terminated, not truncated.
 
-        Raises EnvError outside an episode, and for an action outside the action space.
+        Raises EnvError outside an episode, and for an action outside the action space; EnvFailure, see above.
         """
         before = self._elapsed
         total, terminated, truncated = self.advance(action)
@@ -117,15 +135,17 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
     def advance(self, action: Any) -> tuple[float, bool, bool]:
         """`step` without drawing: the summed reward, terminated, truncated. Raises as `step` does."""
         if not self._running:
-            raise EnvError("there is no episode to step in: call reset() first, and after each episode's end")
+            raise EnvError(NO_EPISODE)
         own_action = self._own_action(action)
         before, total = self._elapsed, 0.0
         terminated = truncated = False
-        while not (terminated or truncated) and self._elapsed - before < self.env_spec.action_repeat:
-            reward, terminated, ended = self._simulator.step(own_action)
-            total += reward
-            self._elapsed += 1
-            truncated = not terminated and (ended or self._elapsed == self.env_spec.time_limit)
+        self._running = False  # until all of it has gone well
+        with self._watched("step"):
+            while not (terminated or truncated) and self._elapsed - before < self.env_spec.action_repeat:
+                self._elapsed += 1
+                reward, terminated, ended = self._simulator.step(own_action)
+                total += self._finite(reward)
+                truncated = not terminated and (ended or self._elapsed == self.env_spec.time_limit)
         self._running = not (terminated or truncated)
         return total, terminated, truncated
 
@@ -154,17 +174,56 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
     def render(self) -> np.ndarray:
         """The last frame drawn (H, W, 3) uint8; EnvError before the first reset."""
         if self._frame is None:
-            raise EnvError("there is no frame yet: call reset() first")
+            raise EnvError(NO_FRAME)
         return self._frame.copy()
 
     def close(self) -> None:
-        """Closes the simulator."""
+        """Closes the simulator; what that raises is a warning, as nobody needs it any more."""
         self._running = False
-        self._simulator.close()
+        try:
+            self._simulator.close()
+        except Exception as error:
+            _log.warning("%s raised %r in close()", self.env_spec.task, error)
 
     def _draw(self) -> np.ndarray:
-        self._frame = self._simulator.render()
+        try:
+            with self._watched("render"):
+                self._frame = self._simulator.render()
+        except EnvFailure:
+            raise
+        except EnvError as error:
+            if self._frame is None:
+                raise  # settings that cannot work
+            raise self._failure("gave no frame", str(error)) from error
         return self._frame.copy()
+
+    @contextmanager
+    def _watched(self, call: str) -> Iterator[None]:
+        """Whatever the simulator raises in a call ends the episode, as an EnvFailure; errors of ours pass."""
+        try:
+            yield
+        except WorldModelError:
+            self._running = False
+            raise
+        except (Exception, SystemExit) as error:  # the latter by who closes the window of pygame
+            raise self._failure(f"raised {error!r} in {call}()") from error
+
+    def _failure(self, what: str, why: str = "") -> EnvFailure:
+        self._running = False
+        reason = f" ({why})" if why else ""
+        return EnvFailure(
+            f"{self.env_spec.task} {what} at simulator step {self._elapsed}{reason}: "
+            "the episode is lost, reset() begins another"
+        )
+
+    def _finite(self, reward: Any) -> float:
+        try:
+            number = float(reward)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise self._failure(f"earned {reprlib.repr(reward)}", "a reward must be a finite number")
+        return number
 
     def _own_action(self, action: Any) -> Any:
         """The action in the simulator's units; -1 and 1 give its bounds exactly."""
@@ -177,22 +236,3 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
             raise EnvError(f"action {action!r} is not a vector of {self.env_spec.action_size} numbers in [-1, 1]")
         low, high = np.array(self.env_spec.action_low), np.array(self.env_spec.action_high)
         return ((low * (1 - a) + high * (1 + a)) / 2).astype(self._own_space.dtype)
-
-
-def describe(
-    space: gymnasium.Space[Any], *, env: str, task: str, action_repeat: int, time_limit: int, size: tuple[int, int]
-) -> EnvSpec:
-    """The `EnvSpec` of a task whose simulator has this action space; EnvError for one that cannot be used."""
-    kind: Literal["box", "discrete"]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
-    if isinstance(space, Discrete):
-        kind, n = "discrete", int(space.n)
-    elif isinstance(space, Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
-        kind, n = "box", space.shape[0]
-        low, high = tuple(space.low.tolist()), tuple(space.high.tolist())
-        if not np.isfinite([low, high]).all():
-            raise EnvError(f"{task} has unbounded actions, {space}: [-1, 1] can only be scaled to finite bounds")
-    else:
-        raise EnvError(f"{task} takes actions from {space}: only vectors (a one-dimensional Box) and Discrete will do")
-    return EnvSpec(env, task, kind, n, low, high, action_repeat, time_limit, size)

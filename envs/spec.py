@@ -1,8 +1,8 @@
-"""Between an environment's actions and the vectors that models and episodes hold."""
+"""What a model must know of an environment, and between its actions and the vectors that models and episodes hold."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from worldmodel.errors import EnvError
 from worldmodel.spec import EnvSpec
 
-__all__ = ["EnvSpec", "action_space", "action_vector", "action_vectors", "env_action", "env_spec"]
+__all__ = ["EnvSpec", "action_space", "action_vector", "action_vectors", "describe", "env_action", "env_spec"]
 
 
 def env_spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
@@ -20,6 +20,25 @@ def env_spec(env: gymnasium.Env[Any, Any]) -> EnvSpec:
     if not isinstance(spec, EnvSpec):
         raise EnvError(f"{env} has no env_spec: make it with envs.make_env")
     return spec
+
+
+def describe(
+    space: gymnasium.Space[Any], *, env: str, task: str, action_repeat: int, time_limit: int, size: tuple[int, int]
+) -> EnvSpec:
+    """The `EnvSpec` of a task whose simulator has this action space; EnvError for one that cannot be used."""
+    kind: Literal["box", "discrete"]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    if isinstance(space, Discrete):
+        kind, n = "discrete", int(space.n)
+    elif isinstance(space, Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
+        kind, n = "box", space.shape[0]
+        low, high = tuple(space.low.tolist()), tuple(space.high.tolist())
+        if not np.isfinite([low, high]).all():
+            raise EnvError(f"{task} has unbounded actions, {space}: [-1, 1] can only be scaled to finite bounds")
+    else:
+        raise EnvError(f"{task} takes actions from {space}: only vectors (a one-dimensional Box) and Discrete will do")
+    return EnvSpec(env, task, kind, n, low, high, action_repeat, time_limit, size)
 
 
 def action_space(spec: EnvSpec) -> Box | Discrete:

@@ -235,6 +235,7 @@ def test_the_control_suite_runs_too(home: Path) -> None:
         ("planner.elites=9", "elites (9) exceed candidates (8): set planner.elites <= 8"),
         ("+planner.nonsense=1", "does not know nonsense: its settings are horizon, candidates, iterations, elites"),
         ("feedback=bogus", "feedback is 'bogus': set one of features, pixels"),
+        ("env_timeout=-1", "env_timeout is -1: set seconds > 0, 86400 at most, or null for no process apart"),
         ("rendering=bogus", "rendering is 'bogus': set one of standard, fast"),
         ("goal=nowhere.png", "the goal nowhere.png cannot be read"),
         ("goal=whole/dream.png", "frames are 16x16 (height x width): give a frame of the environment, or resize it"),

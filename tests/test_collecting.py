@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from agents.actor import RandomActor
-from agents.collecting import episode_generator, play_episode
+from agents.collecting import Failure, episode_generator, play_episode, play_evaluation, play_numbered
+from agents.seeds import seed_of
+from worldmodel.episode import Episode
+from worldmodel.errors import EnvError, EnvFailure
 from worldmodel.spec import EnvSpec
 
 BOX = EnvSpec("walk", "line", "box", 1, (-1.0,), (1.0,), 1, 6, (4, 16))
@@ -48,6 +51,24 @@ class Walk(gymnasium.Env[np.ndarray, Any]):
         self.taken.append(action)
         count = len(self.taken)
         return self._frame(), 10.0 * count, count >= self.terminates_after, count >= self.limit, {}
+
+
+class Fragile(Walk):
+    """Fails in the second step of as many episodes, and notes what all were begun with."""
+
+    def __init__(self, spec: EnvSpec, *, failures: int, error: EnvError) -> None:
+        super().__init__(spec)
+        self.failures, self.error = failures, error
+        self.seeds: list[int | None] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        self.seeds.append(seed)
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        if len(self.taken) == 1 and len(self.seeds) <= self.failures:
+            raise self.error
+        return super().step(action)
 
 
 class Scripted:
@@ -123,3 +144,59 @@ def test_the_actors_stream_is_not_the_environments() -> None:
     environments = np.random.SeedSequence(5).generate_state(1, np.uint64)[0]  # what Gymnasium seeds np_random with
     assert episode_generator(5).initial_seed() not in (5, int(environments))
     assert len({episode_generator(seed).initial_seed() for seed in range(50)}) == 50
+
+
+# Environments that fail
+
+SEEDS = [seed_of(5, "collect", 7), seed_of(5, "retry", 22), seed_of(5, "retry", 23)]
+BROKEN = EnvFailure("the rope broke")
+
+
+def collect(env: Walk, told: list[Failure]) -> Episode:
+    """The episode numbered 7 of a run of seed 5."""
+    actor = RandomActor(BOX)
+    return play_numbered(env, actor, 7, spec=BOX, seed=5, exploration=0.25, name="somebody", failed=told.append)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_an_episode_in_which_the_environment_fails_is_replaced_by_one_of_a_new_seed(
+    failures: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    env, told = Fragile(BOX, failures=failures, error=BROKEN), []
+    episode = collect(env, told)
+    assert episode.seed == SEEDS[failures] and env.seeds == SEEDS[: failures + 1]
+    alone = play(Walk(BOX), RandomActor(BOX), BOX, seed=SEEDS[failures])
+    np.testing.assert_array_equal(episode.frames, alone.frames)
+    np.testing.assert_array_equal(episode.actions, alone.actions)
+    assert told == [Failure("collect", 7, n + 1, SEEDS[n], "the rope broke") for n in range(failures)]
+    assert caplog.messages == [f"attempt {n + 1} of 3 at episode 7 (collect): the rope broke" for n in range(failures)]
+
+
+def test_an_environment_that_fails_each_time_is_given_up() -> None:
+    env, told = Fragile(BOX, failures=9, error=BROKEN), []
+    message = r"failed in each of 3 attempts at episode 7 \(collect\): mend it; .* The last time: the rope broke$"
+    with pytest.raises(EnvFailure, match=message) as raised:
+        collect(env, told)
+    assert raised.value.__cause__ is BROKEN
+    assert env.seeds == SEEDS and [failure.attempt for failure in told] == [1, 2, 3]
+
+
+def test_a_mistake_is_not_tried_again() -> None:
+    env, told = Fragile(BOX, failures=9, error=EnvError("no rope: buy one")), []
+    with pytest.raises(EnvError, match=r"^no rope: buy one$"):
+        collect(env, told)
+    assert env.seeds == SEEDS[:1] and told == []
+
+
+def evaluate(env: Walk, told: list[Failure]) -> list[Episode]:
+    return play_evaluation(env, RandomActor(BOX), spec=BOX, seed=5, count=2, name="somebody", failed=told.append)
+
+
+def test_an_evaluation_tries_the_same_start_again() -> None:
+    env, told = Fragile(BOX, failures=2, error=BROKEN), []
+    starts = [seed_of(5, "evaluate", index) for index in range(2)]
+    assert [episode.seed for episode in evaluate(env, told)] == starts
+    assert env.seeds == [starts[0]] * 3 + [starts[1]]
+    assert told == [Failure("evaluate", 0, attempt, starts[0], "the rope broke") for attempt in (1, 2)]
+    with pytest.raises(EnvFailure, match=r"failed in each of 3 attempts at episode 0 \(evaluate\)"):
+        evaluate(Fragile(BOX, failures=3, error=BROKEN), [])

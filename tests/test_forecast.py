@@ -18,6 +18,7 @@ from agents.cem_plan import make_learner
 from agents.forecast import Pace, expected_seconds, forecast, measure, updates_left
 from agents.learner import Learner
 from agents.schedule import Schedule
+from worldmodel.errors import EnvFailure
 from worldmodel.spec import EnvSpec
 
 SPEC = EnvSpec("fade", "out", "box", 1, (-1.0,), (1.0,), 3, 30, (8, 8))  # 10 decisions an episode
@@ -77,6 +78,15 @@ def test_the_line_says_what_and_how_long_and_why(monkeypatch: pytest.MonkeyPatch
     assert forecast(SCHEDULE, None, None, trainer) == (
         f"6 episodes, {UPDATES} updates; for an unknown time, as episodes have no limit {steps}"
     )
+
+
+def test_an_environment_that_fails_meanwhile_is_no_reason_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise EnvFailure("the rope broke")
+
+    monkeypatch.setattr(module, "measure", fail)
+    said = forecast(SCHEDULE, None, None, None)
+    assert said == f"6 episodes, {UPDATES} updates; for an unknown time (the rope broke)"
 
 
 def test_a_run_is_the_same_whether_measured_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

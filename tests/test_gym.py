@@ -112,6 +112,8 @@ def test_images_observed_become_frames_of_three_channels(shape: tuple[int, ...])
 def test_observations_that_are_no_images_are_refused(size: tuple[int, ...]) -> None:
     with pytest.raises(EnvError, match=r"Camera observes Box\(0, 255, .* not images: .*set env\.frames=render"):
         make_env(seen(size))
+    with pytest.raises(EnvError, match=r"; its channels come first: give frame\.transpose\(1, 2, 0\)$"):
+        make_env(seen((3, 64, 64)))
     with pytest.raises(EnvError, match=r"not images: env\.frames=observation takes a Box of uint8"):
         make_env(seen((64, 64, 3), space=Box(0, 1, (64, 64, 3), np.float32)))
     with pytest.raises(EnvError, match=r"CartPole-v1 observes Box.*float32\), not images"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,11 +22,12 @@ from agents.planners import CEM, Plan, Planner
 from agents.planning import PlanningAgent
 from agents.run import Run, drop_unsaved
 from agents.schedule import Progress, Schedule
+from agents.seeds import seed_of
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
 from worldmodel.episode import Episode, episode_path, load_episode
-from worldmodel.errors import CheckpointError, ConfigError
+from worldmodel.errors import CheckpointError, ConfigError, EnvFailure
 from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import Records, read_records
@@ -57,17 +59,26 @@ class Fade(gymnasium.Env[np.ndarray, Any]):
     observation_space = gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)
     action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 
+    def __init__(self, failing: Sequence[int] = ()) -> None:
+        self.failing, self.begun, self.closed = failing, 0, False  # by number, the episodes in which it fails
+
     def _frame(self) -> np.ndarray:
         return np.full((8, 8, 3), self.grey, np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.grey, self.count = float(self.np_random.uniform(50, 200)), 0
+        self.begun += 1
         return self._frame(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict]:
         self.grey, self.count = self.grey + 10 * float(action[0]), self.count + 1
+        if self.count == 2 and self.begun - 1 in self.failing:
+            raise EnvFailure("it faded")
         return self._frame(), float(action[0]), False, self.count == DECISIONS, {}
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,7 @@ def make(
     progress: Progress = Progress(),  # noqa: B008  # frozen
     planner: Planner = Steady(),
     model: SVG | None = None,
+    failing: Sequence[int] = (),
 ) -> Learner:
     folder.mkdir(exist_ok=True)
     model = model or tiny()
@@ -123,7 +135,7 @@ def make(
     unrolling = Unrolling(context=1, open_loop=2, stride=1, draw_observed=1.0, draw_forced=1.0, draw_open_loop=1.0)
     config = TrainConfig(batch=2, window=4, learning_rate=1e-3, clip=10, unrolling=unrolling, weights=weights)
     trainer = Trainer(model, config, make_fabric("cpu", 1, "32-true"))
-    run = Run(folder, {}, {}, schedule, Fade(), model, trainer, progress)
+    run = Run(folder, {}, {}, schedule, Fade(failing), model, trainer, progress)
     records = Records(folder, keep=progress.metrics_bytes)
     return Learner(run, actor=PlanningAgent(model, planner), name="planner", records=records)
 
@@ -288,3 +300,54 @@ def test_an_evaluation_leaves_a_film_of_the_dream_in_tensorboard(tmp_path: Path)
     assert event.step == learner.progress.env_frames
     with Image.open(BytesIO(event.encoded_image_string)) as image:
         assert image.n_frames == len(learner.evaluated()[0]) + 1
+
+
+def failures(folder: Path) -> list[tuple[Any, ...]]:
+    """What is recorded of them, in order; each with how many episodes there were."""
+    records = read_records(folder / "metrics.jsonl", "env_failure")
+    assert all(record["error"] == "it faded" and record["env_frames"] == 12 * record["episodes"] for record in records)
+    return [tuple(record[key] for key in ("stream", "episode", "attempt", "seed", "episodes")) for record in records]
+
+
+def test_an_episode_in_which_the_environment_fails_is_played_again_and_recorded(tmp_path: Path) -> None:
+    learner = make(tmp_path, failing=(1, 2))
+    episodes = [episode for episode, _ in play(learner, 3)]
+    learner.close()
+    seeds = [seed_of(0, "collect", index) for index in range(3)]
+    assert [episode.seed for episode in episodes] == [seeds[0], seed_of(0, "retry", 5), seeds[2]]
+    assert [load_episode(path).seed for path in sorted((tmp_path / "episodes").iterdir())] == [
+        episode.seed for episode in episodes
+    ]
+    assert failures(tmp_path) == [("collect", 1, 1, seeds[1], 1), ("collect", 1, 2, seed_of(0, "retry", 4), 1)]
+    assert learner.progress.episodes == 3 and learner.progress.env_frames == 36
+    assert len(read_records(tmp_path / "metrics.jsonl", "episode")) == 3
+
+
+def test_an_environment_that_fails_each_time_leaves_the_run_where_it_stood(tmp_path: Path) -> None:
+    learner = make(tmp_path, failing=(2, 3, 4))
+    play(learner, 2)
+    before = replace(learner.progress)
+    with pytest.raises(
+        EnvFailure, match=r"failed in each of 3 attempts at episode 2 \(collect\): mend it; what was saved"
+    ):
+        learner.collect()
+    assert replace(learner.progress, wall_clock_s=0) == replace(before, wall_clock_s=0)
+    assert [path.stem for path in sorted((tmp_path / "episodes").iterdir())] == ["000000", "000001"]
+    assert [attempt for _, _, attempt, *_ in failures(tmp_path)] == [1, 2, 3]
+    learner.collect()  # it can be gone on with
+    learner.close()
+    assert learner.env.closed  # type: ignore[attr-defined]
+
+
+def test_an_evaluation_in_which_the_environment_fails_has_the_same_starts(tmp_path: Path) -> None:
+    whole, learner = make(tmp_path / "whole"), make(tmp_path / "failed", failing=(0, 2, 3))
+    expected, found = (one.evaluate_random() for one in (whole, learner))
+    whole.close()
+    learner.close()
+    assert all(same(a, b) for a, b in zip(expected, found, strict=True))
+    starts = [seed_of(0, "evaluate", index) for index in range(2)]
+    assert failures(tmp_path / "failed") == [
+        ("evaluate", 0, 1, starts[0], 0),
+        ("evaluate", 1, 1, starts[1], 0),
+        ("evaluate", 1, 2, starts[1], 0),
+    ]

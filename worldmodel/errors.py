@@ -28,6 +28,10 @@ class EnvError(WorldModelError):
     """An environment that cannot be made, drawn, or used as asked."""
 
 
+class EnvFailure(EnvError):
+    """An environment that failed while it was played: the episode in hand is lost, another may be played."""
+
+
 def check_whole(name: str, value: object, least: int) -> None:
     """Raises ConfigError unless the setting `name` is a whole number from `least` on."""
     if type(value) is not int or value < least:

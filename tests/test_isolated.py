@@ -1,0 +1,259 @@
+"""An environment in a process of its own plays as it would here, and whatever becomes of that process is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from misbehaving import STEPS, settings
+from test_failures import SAID, WHO, until_it_fails, whole
+
+from envs import env_spec, isolated, make_env
+from envs.isolated import IsolatedEnv
+from worldmodel.errors import ConfigError, EnvError, EnvFailure
+
+ROOT = Path(__file__).resolve().parent.parent
+TIMEOUT = 1.5
+AFTER = "after simulator step {}: the episode is lost, reset() starts it anew"
+MEND = "set env_timeout higher if it may take longer"
+ENDED = {
+    "exit": f"{WHO} died (exit status 7) in step() {AFTER.format(1)}",
+    "exit_in_reset": f"{WHO} died (exit status 7) in reset() {AFTER.format(0)}",
+    "kill": f"{WHO} died (SIGKILL) in step() {AFTER.format(1)}",
+    "crash": f"{WHO} died (SIGSEGV) in step() {AFTER.format(1)}",
+    **{
+        name: f"{WHO} took more than {TIMEOUT:g} s in {where}() {AFTER.format(steps)}; {MEND}"
+        for name, where, steps in (
+            ("hang", "step", 1),
+            ("hang_in_reset", "reset", 0),
+            ("hang_on_to_the_lock", "step", 1),
+            ("litter", "step", 1),
+        )
+    },
+}
+# Of misdeeds that are told where they are done, those whose way here is a different one.
+TOLD = ("raise", "raise_in_reset", "stubborn", "lambda", "leave", "recurse", "none", "chw")
+PARENT = """
+import sys
+from pathlib import Path
+from envs import make_env
+from misbehaving import settings
+import numpy as np
+if __name__ == "__main__":
+    _, script, misdeed, timeout = sys.argv
+    env = make_env(settings(Path(script), misdeed), timeout=float(timeout))
+    env.reset()
+    env.step(np.zeros(1))
+    print("playing", flush=True)
+    env.step(np.zeros(1)) if misdeed else sys.stdin.read()
+"""
+
+
+def living(mark: str) -> list[int]:
+    """The processes with that in their environment variables, but for this one and the one that tracks semaphores."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            marked = mark.encode() in (process / "environ").read_bytes()  # empty once it has ended
+            tracks = b"resource_tracker" in (process / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        if marked and not tracks and int(process.name) != os.getpid():
+            found.append(int(process.name))
+    return found
+
+
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return condition()
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[IsolatedEnv, Path, str]]:
+    """An environment, its script, and what marks the processes that are started for it."""
+    script = tmp_path_factory.mktemp("played") / "script"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MARK", f"mark-{os.getpid()}-played")
+        env = make_env(settings(script), timeout=TIMEOUT)
+        assert isinstance(env, IsolatedEnv)
+        yield env, script, os.environ["MARK"]
+        env.close()
+        assert living(os.environ["MARK"]) == []
+
+
+def test_it_plays_as_it_would_here(tmp_path: Path) -> None:
+    config = settings(tmp_path / "script")
+    here, there = make_env(config), make_env(config, timeout=TIMEOUT)
+    assert env_spec(there) == env_spec(here) and there.metadata == here.metadata
+    assert (there.observation_space, there.action_space) == (here.observation_space, here.action_space)
+    with pytest.raises(EnvError, match=r"there is no frame yet: call reset\(\) first"):
+        there.render()
+    for seed in (7, None, 8):  # without one it goes on from the stream
+        frames = [env.reset(seed=seed)[0] for env in (here, there)]
+        np.testing.assert_array_equal(*frames)
+        for _ in range(STEPS):
+            answers = [env.step(np.zeros(1, np.float32)) for env in (here, there)]
+            np.testing.assert_array_equal(answers[0][0], answers[1][0])
+            assert answers[0][1:] == answers[1][1:]
+            answers[1][0][:] = 0  # the caller's own
+            np.testing.assert_array_equal(here.render(), there.render())
+    for env in (here, there):
+        with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
+            env.step(np.zeros(1))
+        with pytest.raises(EnvError, match="does not tell where its bodies are"):
+            env.positions()
+    there.close()
+    there.close()
+
+
+def test_errors_keep_their_kind_and_words_and_the_process(played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, _, mark = played
+    whole(env)
+    (process,) = living(mark)
+    env.reset()
+    with pytest.raises(EnvError, match=r"is not a vector of 1 numbers in \[-1, 1\]") as raised:
+        env.step(np.zeros(3))
+    assert raised.type is EnvError and "in _own_action" in raised.value.__notes__[0]
+    assert env.step(np.zeros(1))[1] == 1  # the episode goes on
+    with pytest.raises(EnvError, match=r"process of its own, where it cannot be copied .*: set env_timeout=null"):
+        env.snapshot()
+    assert living(mark) == [process]
+
+
+@pytest.mark.parametrize("misdeed", TOLD)
+def test_a_failure_is_told_as_it_would_be_here(misdeed: str, played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, script, mark = played
+    whole(env)
+    (process,) = living(mark)
+    script.write_text(misdeed)
+    assert until_it_fails(env).startswith(SAID[misdeed])
+    whole(env)
+    assert living(mark) == [process]
+
+
+@pytest.mark.parametrize("misdeed", ENDED)
+def test_one_that_hangs_or_dies_is_ended_and_made_anew(misdeed: str, played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, script, mark = played
+    whole(env)
+    (process,) = living(mark)
+    script.write_text(misdeed)
+    start = time.monotonic()
+    assert until_it_fails(env) == ENDED[misdeed]
+    assert time.monotonic() - start < TIMEOUT + 2
+    assert until(lambda: living(mark) == [], 5)
+    with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
+        env.step(np.zeros(1))
+    whole(env)
+    (another,) = living(mark)
+    assert another != process
+
+
+def test_an_interruption_leaves_no_answer_for_the_next_call(played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, script, mark = played
+    script.write_text("hang")
+    env.reset()
+    env.step(np.zeros(1))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.zeros(1))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert living(mark) == []
+    whole(env)
+
+
+def test_it_leaves_ctrl_c_to_its_parent(played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, _, mark = played
+    env.reset()
+    (process,) = living(mark)
+    os.kill(process, signal.SIGINT)
+    whole(env)
+    assert living(mark) == [process]
+
+
+class Reluctant(gymnasium.Env[Any, Any]):
+    """Is not made as it should be."""
+
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, how: str, render_mode: str | None = None) -> None:
+        if how == "raise":
+            raise AttributeError("no such file")
+        os._exit(9) if how == "exit" else time.sleep(1000)
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "said"),
+    [
+        ("raise", EnvError, r"the environment raised AttributeError\('no such file'\) in make\(\)"),
+        ("exit", EnvFailure, r"Reluctant died \(exit status 9\) as it was made"),
+        ("hang", EnvFailure, r"Reluctant took more than 2 s as it was made"),
+    ],
+)
+def test_one_that_cannot_be_made_leaves_no_process(
+    how: str, kind: type, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARK", f"mark-{os.getpid()}-{how}")
+    monkeypatch.setattr(isolated, "START_S", 2.0)
+    config = settings(tmp_path / "script") | {"id": f"{__name__}:Reluctant", "kwargs": {"how": how}}
+    with pytest.raises(EnvError, match=said) as raised:
+        make_env(config, timeout=TIMEOUT)
+    assert raised.type is kind and living(os.environ["MARK"]) == []
+
+
+def test_mistakes_in_the_settings_are_the_same_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARK", f"mark-{os.getpid()}-mistaken")
+    config = settings(tmp_path / "script")
+    with pytest.raises(EnvError, match="misbehaving has no 'Behaving'") as raised:
+        make_env(config | {"id": "misbehaving:Behaving"}, timeout=TIMEOUT)
+    assert raised.type is EnvError
+    with pytest.raises(ConfigError, match=r"env\.size is \[17, 16\]"):
+        make_env(config | {"size": [17, 16]}, timeout=TIMEOUT)
+    for wrong in (0, -1.0, float("nan"), float("inf"), 100_000, True, "2"):
+        with pytest.raises(ConfigError, match=r"env_timeout is .*: set seconds > 0, 86400 at most, or null"):
+            make_env(config, timeout=wrong)
+    assert living(os.environ["MARK"]) == []
+
+
+def test_one_that_nobody_closes_ends_with_the_last_who_knew_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARK", f"mark-{os.getpid()}-forgotten")
+    env = make_env(settings(tmp_path / "script"), timeout=TIMEOUT)
+    assert len(living(os.environ["MARK"])) == 1
+    del env
+    assert until(lambda: living(os.environ["MARK"]) == [], 5)
+
+
+@pytest.mark.parametrize(
+    ("misdeed", "timeout"),
+    [("", 60.0), ("hang", 60.0), pytest.param("hang_on_to_the_lock", 1.0, marks=pytest.mark.slow)],
+)
+def test_a_killed_parent_leaves_no_process(misdeed: str, timeout: float, tmp_path: Path) -> None:
+    """Idle, busy, or where only its own alarm can end it."""
+    mark = f"mark-{os.getpid()}-parent-{misdeed}."
+    variables = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "MARK": mark}
+    (tmp_path / "parent.py").write_text(PARENT)
+    call = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "script"), misdeed, str(timeout)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(call, env=variables, stdin=pipe, stdout=pipe, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline() == "playing\n"
+        time.sleep(0.2)  # until it is in that step
+        assert len(living(mark)) == 2
+        parent.kill()
+    assert until(lambda: living(mark) == [], 15)
