@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.util import Finalize
 from typing import Any, NoReturn
 
 import gymnasium
@@ -36,7 +38,8 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
     whose random stream is a new one unless a seed is given. That process ends with this one, however this one ends.
 
     Args:
-        make: makes the environment, there; so it must be picklable.
+        make: makes the environment, there; so it must be picklable. What it makes may start programs, but nothing by
+            `multiprocessing`, which allows that to no process that is to end with its parent.
         task: its name, for errors.
         timeout: seconds that a reset or a step may take, > 0. Making it has START_S.
 
@@ -145,10 +148,12 @@ class _Child:
     def __init__(self, make: Callable[[], PixelEnv]) -> None:
         context = multiprocessing.get_context("spawn")  # not by fork: OpenGL and torch's threads do not survive it
         self._connection, theirs = context.Pipe()
-        # A daemon: where nobody closes the environment, this process still comes to its end.
         self._process = context.Process(target=_serve, args=(theirs, make), daemon=True)
         self._process.start()
         theirs.close()
+        # Where nobody closes the environment, too, and before this process ends its daemons: by SIGTERM, which pygame
+        # takes for a closed window, and then waits for them.
+        self._kill = Finalize(self, _kill, (self._process,), exitpriority=0)
 
     def ask(self, method: str, seconds: float, arguments: dict[str, Any]) -> Any:
         """The answer; TimeoutError when it takes more seconds, EOFError when the process has died."""
@@ -156,24 +161,26 @@ class _Child:
         try:
             self._connection.send((method, seconds, arguments))
             ready = wait([self._connection, sentinel], seconds)
-            if not ready:
-                raise TimeoutError
             if self._connection in ready:  # or else what it has started may keep the other end open
                 return self._connection.recv()
-        except (EOFError, ConnectionError):
-            wait([sentinel], GRACE_S)
-        raise EOFError
+        except (EOFError, OSError):  # there is no other end, or no more of its answer
+            ready = wait([sentinel], GRACE_S)
+        raise EOFError if ready else TimeoutError
 
     def end(self) -> str:
         """Kills it and what it has started; how it ended, if it had ended by itself."""
-        assert self._process.pid is not None
-        with suppress(ProcessLookupError):  # when it died before it had a group
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.join(GRACE_S)
+        self._kill()
         self._connection.close()
         code = self._process.exitcode
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit status {code}"
+
+
+def _kill(process: BaseProcess) -> None:
+    assert process.pid is not None
+    with suppress(ProcessLookupError):  # when it died before it had a group
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join(GRACE_S)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ if __name__ == "__main__":
     env.reset()
     env.step(np.zeros(1))
     print("playing", flush=True)
-    env.step(np.zeros(1)) if misdeed else sys.stdin.read()
+    env.step(np.zeros(1)) if "hang" in misdeed else sys.stdin.read()
 """
 
 
@@ -115,6 +116,20 @@ def test_it_plays_as_it_would_here(tmp_path: Path) -> None:
             env.positions()
     there.close()
     there.close()
+
+
+@pytest.mark.usefixtures("gl")
+def test_mujoco_draws_there_as_here_and_tells_where_bodies_are() -> None:
+    reacher = {"backend": "dm_control", "name": "reacher", "domain": "reacher", "task": "easy"}
+    config = reacher | {"action_repeat": 4, "time_limit": 1000, "size": [32, 32]}
+    envs = make_env(config), make_env(config, timeout=60)
+    for env in envs:
+        env.reset(seed=3)
+        env.step(np.ones(2))
+    np.testing.assert_array_equal(*(env.render() for env in envs))
+    np.testing.assert_array_equal(*(env.positions() for env in envs))
+    for env in envs:
+        env.close()
 
 
 def test_errors_keep_their_kind_and_words_and_the_process(played: tuple[IsolatedEnv, Path, str]) -> None:
@@ -240,20 +255,36 @@ def test_one_that_nobody_closes_ends_with_the_last_who_knew_it(tmp_path: Path, m
     assert until(lambda: living(os.environ["MARK"]) == [], 5)
 
 
+@contextmanager
+def parent(folder: Path, misdeed: str, timeout: float = 60.0) -> Iterator[subprocess.Popen[str]]:
+    """A process that plays in one that is to do that, or waits for the end of its input; it leaves none."""
+    mark = f"mark-{os.getpid()}-parent-{misdeed}."
+    variables = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "MARK": mark}
+    (folder / "parent.py").write_text(PARENT)
+    call = [sys.executable, str(folder / "parent.py"), str(folder / "script"), misdeed, str(timeout)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(call, env=variables, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "playing\n"
+        time.sleep(0.2)  # until it is in that step
+        assert len(living(mark)) == 2
+        try:
+            yield process
+        finally:
+            process.kill()
+    assert until(lambda: living(mark) == [], 15)
+
+
 @pytest.mark.parametrize(
     ("misdeed", "timeout"),
     [("", 60.0), ("hang", 60.0), pytest.param("hang_on_to_the_lock", 1.0, marks=pytest.mark.slow)],
 )
 def test_a_killed_parent_leaves_no_process(misdeed: str, timeout: float, tmp_path: Path) -> None:
     """Idle, busy, or where only its own alarm can end it."""
-    mark = f"mark-{os.getpid()}-parent-{misdeed}."
-    variables = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "MARK": mark}
-    (tmp_path / "parent.py").write_text(PARENT)
-    call = [sys.executable, str(tmp_path / "parent.py"), str(tmp_path / "script"), misdeed, str(timeout)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(call, env=variables, stdin=pipe, stdout=pipe, text=True) as parent:
-        assert parent.stdout is not None and parent.stdout.readline() == "playing\n"
-        time.sleep(0.2)  # until it is in that step
-        assert len(living(mark)) == 2
-        parent.kill()
-    assert until(lambda: living(mark) == [], 15)
+    with parent(tmp_path, misdeed, timeout) as process:
+        process.kill()
+
+
+def test_a_parent_that_ends_does_not_wait_for_one_that_is_deaf_to_sigterm(tmp_path: Path) -> None:
+    with parent(tmp_path, "deafen_in_reset") as process:
+        process.communicate(timeout=10)
+        assert process.returncode == 0

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 def follow_parent(end: Callable[[], object] = lambda: os._exit(1)) -> None:
-    """For the start of a child process: it leaves SIGINT to its parent, which ends it in order, and outlives it never.
+    """For the start of a child process: it leaves SIGINT to its parent, and ends when that does, however that ends.
 
     A parent that was killed ends nobody in order: its children would wait for work for ever.
 
