@@ -39,6 +39,7 @@ SETTINGS = [
 ]
 CALM = 1 / 3  # of the time at the end, in which only the environment fails, and memory is watched
 WARM = 60.0  # seconds until a process has everything loaded
+WATCHED = 60  # seconds, at least
 GROWTH = 1.05  # of its memory, from the first to the last fifth of that time
 
 
@@ -207,7 +208,9 @@ def main() -> None:
         except BaseException:
             sys.stderr.write((soak.folder / "log.txt").read_text()[-5000:])
             raise
-        part = max(1, len(memory) // 5)
+        if len(memory) < WATCHED:
+            raise SystemExit(f"{soak.counts}: memory was watched for {len(memory)} s only, set more --minutes")
+        part = len(memory) // 5
         first, last = float(np.median(memory[:part])), float(np.median(memory[-part:]))
         found = {
             "minutes": round((time.monotonic() - begun) / 60, 1),
