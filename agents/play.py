@@ -98,7 +98,7 @@ def drivers(settings: dict[str, Any], model: Model) -> dict[str, Policy]:
             raise ConfigError(
                 "RecurrentPPO remembers what it saw, and cannot be watched in a dream: give another policy"
             )
-        policy = load_sb3(Path(settings["sb3"]), settings["algorithm"])
+        policy = load_sb3(Path(settings["sb3"]), settings["algorithm"], trusted=settings["trusted"])
         kind = kind_seen(policy)
         if kind == "both":
             raise ConfigError(f"the policy in {settings['sb3']} sees frames and features: give one of either")
