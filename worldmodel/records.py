@@ -77,9 +77,12 @@ class Records:
 
 
 def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
-    """The records of one kind, in the order written."""
-    with path.open() as lines:
-        return [record for record in map(json.loads, lines) if record["kind"] == kind]
+    """The records of one kind, in the order written; DataError where a line is no record."""
+    try:
+        with path.open() as lines:
+            return [record for record in map(json.loads, lines) if record["kind"] == kind]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is no log ({error!r:.200}): give metrics.jsonl files") from error
 
 
 def provenance(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
@@ -14,18 +18,45 @@ CONFIG = "config.yaml"
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The configuration that a run was made with; empty where the folder has none."""
+    """The configuration that a run was made with; empty where the folder has none.
+
+    It may be somebody else's, so it is plain values: no tag makes an object, no ``${...}`` is looked up (which could
+    read the environment), and no alias grows into gigabytes. `make_run` writes none of these.
+
+    Raises ConfigError where it is anything else.
+    """
     path = folder / CONFIG
-    config = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
-    assert isinstance(config, DictConfig)
+    if not path.is_file():
+        return OmegaConf.create()
+    try:
+        text = path.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has aliases, which no run writes")
+        config = OmegaConf.load(StringIO(text))
+        if not isinstance(config, DictConfig):
+            raise ValueError("it is a list")
+        if looked_up := _interpolations(OmegaConf.to_container(config)):
+            raise ValueError(f"it refers to {looked_up[0]}, where a run writes values alone")
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} cannot be read as a run's configuration ({told}): restore it") from error
     return config
+
+
+def _interpolations(value: Any) -> list[str]:
+    """Strings within plain values that OmegaConf would look up."""
+    if isinstance(value, dict):
+        return [found for pair in value.items() for part in pair for found in _interpolations(part)]
+    if isinstance(value, list):
+        return [found for part in value for found in _interpolations(part)]
+    return [value] if isinstance(value, str) and "${" in value else []
 
 
 def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[str]) -> DictConfig:
     """The configuration a run is to use: as composed, or for a resumed run the one in its folder.
 
     Over that one go the plain values given on the command line (``episodes=80``); environment, model and other
-    groups cannot change.
+    groups cannot change. Whether a file is `trusted` is said anew each time: a run's folder may be somebody else's.
 
     Args:
         config: as composed; `run` names the folder, `resume` says whether it must hold a run.
@@ -43,12 +74,11 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
         return config
     if not written.exists():
         raise ConfigError(f"{folder} holds no run to resume (no {CONFIG}): give run= the folder of one, or drop resume")
-    saved = OmegaConf.load(written)
-    assert isinstance(saved, DictConfig)
+    saved = read_config(folder)
     lacking = sorted(set(config) - set(saved))
     if lacking:
         raise ConfigError(f"{written} lacks {', '.join(lacking)}: resume with the version that began it")
-    values = {"run": str(folder), "resume": True}
+    values = {"run": str(folder), "resume": True, **({"trusted": config.trusted} if "trusted" in config else {})}
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0].partition(".")[0]  # of what it changes, at the top level
         if isinstance(saved.get(key), DictConfig):

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from worldmodel.checkpoint import resolve
 from worldmodel.command import command
 from worldmodel.episode import load_episode
-from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.errors import ConfigError, DataError, check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.held_out import held_out_episodes
 from worldmodel.pictures.open_loop import imagine_open_loop
@@ -34,6 +34,7 @@ def main(config: DictConfig) -> None:
     prepare_threads()
     for name, least in (("episode", 0), ("columns", 2), ("scale", 1)):
         check_whole(name, config[name], least)
+    check_number("fps", config.fps)
     if not 0 < config.fps <= 50:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most, as GIFs can")
     folder = resolve(Path(config.checkpoint))
