@@ -147,7 +147,9 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             contexts=Contexts(**load_file(folder / CONTEXTS)),
         )
     except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError, RecursionError) as error:
-        raise CheckpointError(f"{folder} cannot be read ({error!r}): it was not written as a checkpoint") from error
+        raise CheckpointError(
+            f"{folder} cannot be read ({error!r:.300}): it was not written as a checkpoint"
+        ) from error
 
 
 def numbered(folder: Path, number: int) -> Path:
@@ -253,7 +255,9 @@ def _load_trainer(path: Path, *, mmap: bool = False) -> dict[str, Any]:
         _check_stored(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_ALIEN.format(error)) from error
+        said = str(error)  # with much advice, to read it even so
+        reason, *_ = (said.partition("Unpickler error: ")[2] or said).splitlines()
+        raise CheckpointError(_ALIEN.format(reason)) from error
     except Exception as error:  # of whatever a file that was made to harm makes it raise
         told = (str(error).strip() or repr(error)).splitlines()[0]
         raise CheckpointError(f"{path} cannot be read ({told}): it was not written as a trainer's state") from error

@@ -171,7 +171,7 @@ def read_header(path: Path) -> EpisodeHeader:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as an episode ({error!r}): delete it or copy it again") from error
+        raise DataError(f"{path} cannot be read as an episode ({error!r:.300}): delete it or copy it again") from error
     except DataError as error:
         raise DataError(f"{path} {error}") from error
 

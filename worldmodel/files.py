@@ -122,7 +122,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: {folder} is not a whole checkpoint, copy it again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}): copy the folder again") from error
+        raise CheckpointError(f"{path} is damaged ({error!r:.300}): copy the folder again") from error
     if not valid:
         raise CheckpointError(f"{path} is damaged (it must map names to SHA-256 strings): copy the folder again")
     root = folder.resolve()

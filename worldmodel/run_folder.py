@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -78,6 +78,9 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
     lacking = sorted(set(config) - set(saved))
     if lacking:
         raise ConfigError(f"{written} lacks {', '.join(lacking)}: resume with the version that began it")
+    kinds, known = (cast(dict[str, Any], OmegaConf.to_container(each)) for each in (config, saved))
+    if odd := sorted(key for key in kinds if isinstance(kinds[key], dict) != isinstance(known[key], dict)):
+        raise ConfigError(f"{written} has another kind of {', '.join(odd)}: resume with the version that began it")
     values = {"run": str(folder), "resume": True, **({"trusted": config.trusted} if "trusted" in config else {})}
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0].partition(".")[0]  # of what it changes, at the top level

@@ -148,6 +148,15 @@ def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(kept.resize((width, height), Image.Resampling.LANCZOS))
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """(h, w, 3) uint8, of a file that Pillow reads; DataError for another, and one too large to be meant."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except Exception as error:  # of whatever a damaged file makes Pillow's many readers raise
+        raise DataError(f"{path} cannot be read as a picture ({error}): copy it again, or give another") from error
+
+
 def actions_path(path: Path) -> Path:
     """Where a video's actions are: beside it, under its name, as .npy or .csv; DataError where there are none."""
     for suffix in ACTIONS:
@@ -159,9 +168,11 @@ def actions_path(path: Path) -> Path:
 def read_actions(path: Path) -> np.ndarray:
     """(n, a) float32, of a NumPy file without objects, or of comma-separated numbers; DataError for anything else."""
     try:
-        found = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-        actions = np.asarray(found, np.float32)
-    except (ValueError, TypeError, OSError, EOFError) as error:
+        if path.suffix == ".npy":  # mapped, so that a shape which the file does not have takes no memory
+            actions = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float32)
+        else:
+            actions = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+    except Exception as error:  # of whatever a damaged file makes NumPy raise
         raise DataError(f"{path} cannot be read as actions ({error}): give rows of numbers") from error
     if actions.ndim != 2 or 0 in actions.shape:
         raise DataError(f"{path} holds an array {actions.shape}: give actions (n, a), a row each")
@@ -183,12 +194,7 @@ def _actions(path: Path, spec: EnvSpec) -> np.ndarray | None:
 def _frames(path: Path) -> Iterator[np.ndarray]:
     """(h, w, 3) uint8 each."""
     if path.is_dir():
-        for file in _pictures(path):
-            try:
-                with Image.open(file) as image:
-                    yield np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise DataError(f"{file} cannot be read as a picture ({error}): copy it again") from error
+        yield from map(read_picture, _pictures(path))
         return
     packets = 0
     try:
