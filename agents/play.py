@@ -37,6 +37,7 @@ from worldmodel.hardware import prepare_threads
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -66,6 +67,7 @@ def main(config: DictConfig) -> None:
 def make_game(settings: dict[str, Any]) -> Game:
     """The dream, reality beside it if it can be made, and who may act."""
     device = make_fabric(settings["accelerator"], 1, "32-true").device
+    check_text("checkpoint", settings["checkpoint"])
     folder = resolve(Path(settings["checkpoint"]))
     model = from_pretrained(folder, feedback=settings["feedback"], device=device)
     policies = drivers(settings, model)

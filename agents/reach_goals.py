@@ -31,6 +31,7 @@ from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import Records, provenance
 from worldmodel.run_folder import new_run
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -45,6 +46,7 @@ def main(config: DictConfig) -> None:
     check_number("tolerance", config.tolerance, above=0)
     if not isinstance(settings["costs"], list):
         raise ConfigError(f"costs is {config.costs!r}: give a list, such as costs=[features,pixels]")
+    check_text("checkpoint", config.checkpoint)
     settings["checkpoint"] = str(resolve(Path(config.checkpoint)))
     env = make_env(settings["env"], rendering=config.rendering)
     fabric = make_fabric(config.accelerator, 1, config.precision)

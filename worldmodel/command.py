@@ -9,10 +9,12 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from worldmodel.errors import WorldModelError
 from worldmodel.origin import check_origin
+from worldmodel.settings import check_kinds
 
 
 class Interrupted(BaseException):
@@ -26,7 +28,8 @@ class Interrupted(BaseException):
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
-    A `WorldModelError`, or a setting without a value, is printed without a traceback (exit status 2); SIGINT and
+    A `WorldModelError`, a setting without a value, or one that cannot be looked up, is printed without a traceback
+    (exit status 2), and so is one of another kind than `worldmodel.settings` says; SIGINT and
     SIGTERM unwind the command as `Interrupted`, so that its files close and what it saved stays whole (exit status
     128 + signal).
     """
@@ -37,12 +40,18 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             signal.signal(signum, _interrupt)
         try:
             check_origin()
+            for config in args:
+                if isinstance(config, DictConfig):
+                    check_kinds(config)
             main(*args, **kwargs)
         except WorldModelError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         except MissingMandatoryValue as error:
             print(f"error: {error.full_key} is missing: set {error.full_key}=", file=sys.stderr)
+            sys.exit(2)
+        except OmegaConfBaseException as error:
+            print(f"error: {' '.join(str(error).split())}: see the settings in configs/", file=sys.stderr)
             sys.exit(2)
         except Interrupted as interruption:
             print(f"\nstopped by {interruption}", file=sys.stderr)

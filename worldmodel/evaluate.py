@@ -33,6 +33,7 @@ from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.records import provenance
 from worldmodel.replay import Replay
 from worldmodel.run_folder import check_new, new_run
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -48,6 +49,7 @@ def main(config: DictConfig) -> None:
     frame_metrics, streams, hashes = measures(settings["weights"])
     if isinstance(fvd := streams.get("fvd"), I3D):
         fvd.check_length(config.horizon)
+    check_text("checkpoint", config.checkpoint)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
     check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint)
@@ -88,7 +90,10 @@ def measures(
 
     Raises ConfigError for a file without its hash, or of another one: its numbers would be called by a wrong name.
     """
-    paths = {name: Path(value) for name, value in weights.items() if value and not name.endswith("_sha256")}
+    given = [name for name, value in weights.items() if value and not name.endswith("_sha256")]
+    for name in given:
+        check_text(f"weights.{name}", weights[name])
+    paths = {name: Path(str(weights[name])) for name in given}
     for name in ("vgg16", "alexnet"):
         if (linear := f"lpips_{name}") in paths and name not in paths:
             raise ConfigError(f"weights.{linear} is given without weights.{name}, whose features it weighs: give both")

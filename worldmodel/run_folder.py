@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.errors import ConfigError
 from worldmodel.files import write_atomic
+from worldmodel.settings import check_kinds
 
 CONFIG = "config.yaml"
 
@@ -93,6 +94,7 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
             values[key] = config[key]
     merged = OmegaConf.merge(saved, values)
     assert isinstance(merged, DictConfig)
+    check_kinds(merged)
     return merged
 
 

@@ -50,12 +50,16 @@ class Cut:
 def find_videos(folder: Path, pattern: str = "**/*") -> list[Path]:
     """Video files, and folders that hold pictures, which match a pattern; in their natural order.
 
-    Raises DataError where there are none.
+    Raises DataError where there are none, ConfigError for what is no pattern.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: give one with videos, or with folders of pictures")
-    found = [path for path in folder.glob(pattern) if path.suffix.lower() in VIDEOS and path.is_file()]
-    found += [path for path in folder.glob(pattern) if path.is_dir() and _pictures(path)]
+    try:
+        matching = list(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"pattern is {pattern!r} ({error}): set one below the folder, such as **/*.mp4") from error
+    found = [path for path in matching if path.suffix.lower() in VIDEOS and path.is_file()]
+    found += [path for path in matching if path.is_dir() and _pictures(path)]
     if not found and _pictures(folder):
         found = [folder]
     if not found:

@@ -24,6 +24,7 @@ from worldmodel.pictures.sheet import open_loop_figure
 from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -37,6 +38,7 @@ def main(config: DictConfig) -> None:
     check_number("fps", config.fps)
     if not 0 < config.fps <= 50:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most, as GIFs can")
+    check_text("checkpoint", config.checkpoint)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
     if config.episode >= len(files):
