@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from worldmodel.spec import EnvSpec
 VIDEOS = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 ACTIONS = (".csv", ".npy")
+LARGEST = 2**26  # pixels of a video's frame: a few bytes can claim any number, which would be made room for
 MULTIPLE = 16  # of the sides of frames, for encoders to halve
 
 
@@ -155,8 +157,10 @@ def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def read_picture(path: Path) -> np.ndarray:
     """(h, w, 3) uint8, of a file that Pillow reads; DataError for another, and one too large to be meant."""
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
     except Exception as error:  # of whatever a damaged file makes Pillow's many readers raise
         raise DataError(f"{path} cannot be read as a picture ({error}): copy it again, or give another") from error
 
@@ -207,6 +211,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
                 raise DataError(f"{path} holds no video: give another file")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(LARGEST)}
             for packet in container.demux(stream):
                 packets += packet.size > 0
                 for frame in packet.decode():
