@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_number
 from worldmodel.spec import EnvSpec
 
 
@@ -36,6 +36,7 @@ class RandomActor:
     """
 
     def __init__(self, spec: EnvSpec, *, persistence: float = 0.0) -> None:
+        check_number("persistence", persistence)
         if not 0 <= persistence < 1:
             raise ConfigError(f"persistence is {persistence}: set a probability in [0, 1)")
         self._spec = spec

@@ -5,7 +5,6 @@ They lie in the run's `episodes` folder, one file each; `python -m worldmodel.tr
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from agents.collecting import Failure
 from agents.workers import Collector, Played, collect
 from worldmodel.command import command
 from worldmodel.episode import episode_path
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.provenance import provenance
@@ -47,8 +46,7 @@ def main(config: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("episodes", 1), ("workers", 1)):
         check_whole(key, config[key], least)
-    if not 0 <= config.exploration < math.inf:
-        raise ConfigError(f"exploration is {config.exploration}: set a finite number >= 0")
+    check_number("exploration", config.exploration, least=0)
     folder = Path(config.run) / "episodes"
     collector = Collector(settings, folder)
     started = folder.is_dir() and any(folder.iterdir())

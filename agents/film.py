@@ -27,6 +27,7 @@ from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.run_folder import new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 SCALE = 5  # 64 pixels become 320, which captions fit into
@@ -38,6 +39,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    check_text("checkpoint", config.checkpoint)
     check_whole("seed", config.seed, 0)
     if config.optional and not config.beside:
         raise ConfigError("optional=true leaves nothing to film where the planner cannot play: set beside=")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from agents.planning import Latents, Objective
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.state import State
 from worldmodel.svg import WorldModel
+from worldmodel.videos import read_picture
 
 FrameCost = Callable[[Tensor, Tensor], Tensor]
 """A user's own cost: frames (n, c, h, w) and the goal (c, h, w), float in [0, 1], to costs (n,); lower is nearer."""
@@ -23,10 +23,9 @@ FrameCost = Callable[[Tensor, Tensor], Tensor]
 def read_goal(path: Path | str, size: tuple[int, int]) -> np.ndarray:
     """A picture as a frame (H, W, 3) uint8; DataError when it is missing, no picture, or not of `size`."""
     try:
-        with Image.open(path) as picture:
-            frame = np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # both are raised by Pillow: files that end early, broken PNGs
-        raise DataError(f"the goal {path} cannot be read ({error}): give a picture, such as a PNG") from error
+        frame = read_picture(Path(path))
+    except DataError as error:
+        raise DataError(f"the goal {error}, such as a PNG") from error
     if frame.shape[:2] != size:
         raise DataError(
             f"the goal {path} is {frame.shape[0]}x{frame.shape[1]}, frames are {size[0]}x{size[1]} (height x width): "

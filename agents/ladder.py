@@ -6,7 +6,6 @@ how the models err, and what their plans expect beside what comes. It all ends o
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +27,7 @@ from worldmodel.checkpoint import read_checkpoint
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
 from worldmodel.episode import episode_path, save_episode
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import check_number, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.errors import draw_errors
@@ -56,8 +55,7 @@ def main(config: DictConfig) -> None:
     least = {"seed": 0} | dict.fromkeys(COUNTS, 1)
     for key, minimum in least.items():
         check_whole(key, config[key], minimum)
-    if not 0 <= config.good_exploration < math.inf:
-        raise ConfigError(f"good_exploration is {config.good_exploration}: set a finite number >= 0")
+    check_number("good_exploration", config.good_exploration, least=0)
     env = make_env(settings["env"], rendering=config.rendering)
     spec = env.env_spec
     planner = make_planner(settings["planner"], spec, horizon=UNVALUED)

@@ -9,7 +9,7 @@ import numpy as np
 
 from worldmodel.errors import DataError
 from worldmodel.pictures.report import PARTS
-from worldmodel.records import read_records
+from worldmodel.records import number, numbers, read_records, telling, text
 
 LAST = 3  # evaluations that are averaged: a single one is a lucky or an unlucky moment of a run
 
@@ -57,31 +57,33 @@ class Log:
 
 
 def read_log(path: Path) -> Log:
-    """What a `metrics.jsonl` says in the end; DataError when it has no header or no returns."""
+    """What a `metrics.jsonl` says in the end; DataError when it has no header or no returns, or is no log of ours."""
     if not path.is_file():
         raise DataError(f"{path} is no file: give metrics.jsonl files, such as RUN/metrics.jsonl")
-    try:
-        headers = read_records(path, "header") + read_records(path, "resume")
-        evaluations = read_records(path, "evaluation")
-        outcomes = evaluations or read_records(path, "collection")
-    except (ValueError, LookupError, TypeError) as error:
-        raise DataError(f"{path} is no log ({error!r}): give metrics.jsonl files") from error
+    headers = read_records(path, "header") + read_records(path, "resume")
+    evaluations = read_records(path, "evaluation")
+    outcomes = evaluations or read_records(path, "collection")
     if not headers or not outcomes:
         raise DataError(f"{path} holds {len(headers)} headers and {len(outcomes)} outcomes: give a finished run's log")
-    outcome = outcomes[-1]
-    seconds = {name: sum(record["seconds"] for record in read_records(path, kind)) for name, kind in PARTS.items()}
-    clock = outcome["wall_clock_s"]
-    return Log(
-        env=outcome["env"],
-        task=outcome["task"],
-        seed=outcome["seed"],
-        returns=outcome["returns"],
-        chance=[value for record in read_records(path, "random_policy") for value in record["returns"]],
-        curve={
-            record["env_frames"]: float(np.mean(record["returns"])) for record in evaluations if record["env_frames"]
-        },
-        minutes=clock / 60,
-        shares={name: spent / clock for name, spent in seconds.items() if spent},
-        commits=[header["commit"][:10] + (" (changed)" if header["dirty"] else "") for header in headers],
-        machine=headers[0]["machine"],
-    )
+    with telling(path):
+        outcome = outcomes[-1]
+        seconds = {
+            name: sum(number(record["seconds"]) for record in read_records(path, kind)) for name, kind in PARTS.items()
+        }
+        clock = number(outcome["wall_clock_s"])
+        return Log(
+            env=text(outcome["env"]),
+            task=text(outcome["task"]),
+            seed=int(number(outcome["seed"])),
+            returns=numbers(outcome["returns"]),
+            chance=[value for record in read_records(path, "random_policy") for value in numbers(record["returns"])],
+            curve={
+                int(number(record["env_frames"])): float(np.mean(numbers(record["returns"])))
+                for record in evaluations
+                if record["env_frames"]
+            },
+            minutes=clock / 60,
+            shares={name: spent / clock for name, spent in seconds.items() if spent},
+            commits=[text(header["commit"])[:10] + (" (changed)" if header["dirty"] else "") for header in headers],
+            machine=text(headers[0]["machine"]),
+        )

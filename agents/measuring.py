@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -21,7 +21,7 @@ from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.feedback import FEEDBACKS
 from worldmodel.model import Model
 from worldmodel.pretrained import from_pretrained
-from worldmodel.records import read_records
+from worldmodel.records import numbers, read_records, telling
 from worldmodel.trainer import batch_to
 from worldmodel.validation import fixed_windows, open_loop_errors
 
@@ -104,21 +104,22 @@ def simulator_returns(metrics: Path, env: Mapping[str, Any]) -> list[float]:
         metrics: the log.
         env: the settings of the environment that it must have been played in.
 
-    Raises ConfigError for another log: of another policy or environment, or with exploration.
+    Raises ConfigError for another log: of another policy or environment, or with exploration; DataError for none.
     """
     if not metrics.is_file():
         raise ConfigError(f"{metrics} does not exist: give the metrics.jsonl of agents.collect policy=simulator")
     headers, found = read_records(metrics, "header"), read_records(metrics, "collection")
-    if not headers or not found or found[-1]["policy"] != "simulator":
-        raise ConfigError(f"{metrics} tells no score of a planner in the simulator: give another log")
-    config = headers[0]["config"]
-    if config["exploration"] != 0:
-        raise ConfigError(f"{metrics} was played with exploration {config['exploration']}: give a log without")
-    differing = [
-        f"{key} {config['env'].get(key)} against {env.get(key)}"
-        for key in sorted(config["env"] | env)
-        if config["env"].get(key) != env.get(key)
-    ]
+    with telling(metrics):
+        if not headers or not found or found[-1]["policy"] != "simulator":
+            raise ConfigError(f"{metrics} tells no score of a planner in the simulator: give another log")
+        config, returns = headers[0]["config"], numbers(found[-1]["returns"])
+        if config["exploration"] != 0:
+            raise ConfigError(f"{metrics} was played with exploration {config['exploration']}: give a log without")
+        differing = [
+            f"{key} {config['env'].get(key)} against {env.get(key)}"
+            for key in sorted(config["env"] | env)
+            if config["env"].get(key) != env.get(key)
+        ]
     if differing:
         raise ConfigError(f"{metrics} is of another environment: {'; '.join(differing)}: give another log")
-    return cast(list[float], found[-1]["returns"])
+    return returns

@@ -7,7 +7,8 @@ Minari keeps data sets under ``MINARI_DATASETS_PATH``, by default in ``~/.minari
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gymnasium import spaces
 from envs.gym import resize
 from envs.spec import action_vector, describe, env_action
 from worldmodel.episode import UNKNOWN_SEED, Episode, episode_path, load_episode, save_episode
-from worldmodel.errors import ConfigError, DataError, EnvError
+from worldmodel.errors import ConfigError, DataError, EnvError, WorldModelError
 from worldmodel.files import whole_folder
 from worldmodel.folders import split
 from worldmodel.replay import Replay
@@ -90,30 +91,49 @@ def import_dataset(dataset: str, folder: Path, *, name: str, size: Sequence[int]
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise DataError(f"{folder} already holds something: give an empty or a new folder")
     source = _load(dataset)
-    metadata = source.storage.metadata
-    if OURS in metadata:
-        spec, key = _our_spec(dataset, metadata[OURS]), None
-    else:
-        spec, key = _describe(source, name, (size[0], size[1])), _picture_key(source.observation_space, dataset)
-    notes = source.storage.get_episode_metadata(source.episode_indices)
+    with _reading(dataset):
+        metadata = source.storage.metadata
+        ours = OURS in metadata
+        spec = _our_spec(dataset, metadata[OURS]) if ours else _describe(source, name, (size[0], size[1]))
+        key = None if ours else _picture_key(source.observation_space, dataset)
+    count = 0
     with whole_folder(folder) as temporary:
-        for index, (data, note) in enumerate(zip(source.iterate_episodes(), notes, strict=True)):
+        for count, episode in enumerate(_episodes(source, dataset, spec, key), 1):
+            save_episode(episode, episode_path(temporary, count - 1))
+    return count
+
+
+def _episodes(source: Any, dataset: str, spec: EnvSpec, key: str | None) -> Iterator[Episode]:
+    """Those of a MinariDataset; `key` is the entry of its observations that is a picture, None where they are it."""
+    with _reading(dataset):
+        played_by = source.storage.metadata.get("algorithm_name", "unknown")
+        notes = source.storage.get_episode_metadata(source.episode_indices)
+        for data, note in zip(source.iterate_episodes(), notes, strict=True):
             pictures = data.observations if key is None else data.observations[key]
             try:
-                episode = Episode(
+                yield Episode(
                     frames=np.stack([resize(picture, spec.frame_size) for picture in pictures]),
                     actions=_vectors(spec, source.action_space, data.actions),
                     rewards=np.asarray(data.rewards, np.float32),
                     terminated=bool(data.terminations[-1]),
                     truncated=bool(data.truncations[-1]),
                     spec=spec,
-                    seed=note.get("seed", UNKNOWN_SEED),
-                    actor=str(note.get("actor", metadata.get("algorithm_name", "unknown"))),
+                    seed=int(note.get("seed", UNKNOWN_SEED)),
+                    actor=str(note.get("actor", played_by)),
                 )
             except (DataError, EnvError) as error:
                 raise DataError(f"episode {data.id} of {dataset} cannot be imported: {error}") from error
-            save_episode(episode, episode_path(temporary, index))
-    return len(source)
+
+
+@contextmanager
+def _reading(dataset: str) -> Iterator[None]:
+    """DataError for whatever files that are damaged, or not as Minari writes them, make h5py and NumPy raise."""
+    try:
+        yield
+    except WorldModelError:
+        raise
+    except Exception as error:
+        raise DataError(f"{dataset} is damaged ({error!r:.300}): download it again") from error
 
 
 def _write(minari: Any, data: Path, dataset: str, spec: EnvSpec, paths: Sequence[Path]) -> None:
@@ -162,7 +182,7 @@ def _load(dataset: str) -> Any:
         raise DataError(f"Minari has no data set {dataset!r} on this machine: `minari download {dataset}`") from error
     except Exception as error:  # of whatever kind: files of other versions, spaces and formats that it lacks parts for
         mend = "download it again, or install the Minari that wrote it"
-        raise DataError(f"Minari {minari.__version__} cannot open {dataset} ({error!r}): {mend}") from error
+        raise DataError(f"Minari {minari.__version__} cannot open {dataset} ({error!r:.300}): {mend}") from error
 
 
 def _our_spec(dataset: str, ours: dict[str, Any]) -> EnvSpec:

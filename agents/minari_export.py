@@ -9,12 +9,14 @@ from omegaconf import DictConfig
 
 from agents.minari_data import export_folder
 from worldmodel.command import command
+from worldmodel.settings import check_text
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="minari_export")
 @command
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
+    check_text("data", config.data)
     print(export_folder(Path(config.data), config.dataset))
 
 

@@ -38,6 +38,7 @@ from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -67,6 +68,7 @@ def main(config: DictConfig) -> None:
 def make_game(settings: dict[str, Any]) -> Game:
     """The dream, reality beside it if it can be made, and who may act."""
     device = make_fabric(settings["accelerator"], 1, "32-true").device
+    check_text("checkpoint", settings["checkpoint"])
     folder = resolve(Path(settings["checkpoint"]))
     model = from_pretrained(folder, feedback=settings["feedback"], device=device)
     policies = drivers(settings, model)
@@ -99,7 +101,7 @@ def drivers(settings: dict[str, Any], model: Model) -> dict[str, Policy]:
             raise ConfigError(
                 "RecurrentPPO remembers what it saw, and cannot be watched in a dream: give another policy"
             )
-        policy = load_sb3(Path(settings["sb3"]), settings["algorithm"])
+        policy = load_sb3(Path(settings["sb3"]), settings["algorithm"], trusted=settings["trusted"])
         kind = kind_seen(policy)
         if kind == "both":
             raise ConfigError(f"the policy in {settings['sb3']} sees frames and features: give one of either")

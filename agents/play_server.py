@@ -110,7 +110,7 @@ class PlayServer:
                 await actions[kind](asked.get("value"))
         except WorldModelError as error:
             self._told, self._paused = str(error), True
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             await socket.send_json({"kind": "refused", "why": str(error)})
             return
         await self._show()

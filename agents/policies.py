@@ -57,7 +57,7 @@ def make_actor(config: Mapping[str, Any], env: PixelEnv | IsolatedEnv, *, device
                 )
             return SimulatorAgent(env, make_planner(config["planner"], spec, horizon=UNVALUED))
         case "sb3":
-            saved = load_sb3(Path(config["sb3"]), config["algorithm"])
+            saved = load_sb3(Path(config["sb3"]), config["algorithm"], trusted=config["trusted"])
             if (seen := kind_seen(saved)) == "frames":
                 return SB3Actor(saved, spec)
             if not config["checkpoint"]:

@@ -6,7 +6,6 @@ the planner by each cost of being far from the goal; what counts is the true dis
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +24,7 @@ from agents.reaching import find_goals, pursue, reaching_table
 from agents.seeds import seed_of
 from envs import make_env
 from worldmodel.command import command
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.pretrained import check_fits, from_pretrained
@@ -33,6 +32,7 @@ from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.run_folder import new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -44,10 +44,10 @@ def main(config: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("goals", 1), ("away", 1), ("decisions", 1)):
         check_whole(key, config[key], least)
-    if not 0 < config.tolerance < math.inf:
-        raise ConfigError(f"tolerance is {config.tolerance}: set metres, a finite number > 0")
+    check_number("tolerance", config.tolerance, above=0)
     if not isinstance(settings["costs"], list):
         raise ConfigError(f"costs is {config.costs!r}: give a list, such as costs=[features,pixels]")
+    check_text("checkpoint", config.checkpoint)
     settings["checkpoint"] = str(resolve(Path(config.checkpoint)))
     env = make_env(settings["env"], rendering=config.rendering)
     fabric = make_fabric(config.accelerator, 1, config.precision)

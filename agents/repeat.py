@@ -23,7 +23,8 @@ from worldmodel.records import read_all_records
 from worldmodel.run_folder import CONFIG
 
 COMMANDS = ("agents.cem_plan", "agents.ppo_imagine", "agents.model_free", "agents.collect", "worldmodel.train")
-OWN = ("run", "resume")  # settings that are given anew
+OWN = ("run", "resume", "trusted")  # settings that are given anew
+CODE = ("env.id", "goal_cost", "sb3")  # settings that may name code: a module's, or a zip's
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="repeat")
@@ -34,7 +35,7 @@ def main(config: DictConfig) -> None:
     if (again / CONFIG).exists():
         raise ConfigError(f"{again} already holds a run: set again= to a new folder")
     count = len(repeatable_records(run))
-    calls = recorded_calls(run)
+    calls = recorded_calls(run, trusted=config.trusted)
     origin = last_origin(run / "metrics.jsonl")
     for change in [*other_versions(origin), *other_machine(origin)]:
         print(f"not as it was: {change}")
@@ -49,11 +50,13 @@ def main(config: DictConfig) -> None:
     sys.exit(1 if found else 0)
 
 
-def recorded_calls(run: Path) -> list[list[str]]:
+def recorded_calls(run: Path, *, trusted: bool) -> list[list[str]]:
     """The arguments of Python that began a run, and that went on with it by other settings, but for where it lies.
 
     Resumptions that changed nothing made no difference, and are left out. A record is data, and may be somebody else's:
     only commands of ours that learn or collect are taken from it, and settings of theirs, never options of Hydra's.
+
+    Code of others, such as an environment's module or a policy's zip, is run only if the record is `trusted`.
 
     Raises DataError for a record without a command, ConfigError for a command that is not repeated.
     """
@@ -61,6 +64,10 @@ def recorded_calls(run: Path) -> list[list[str]]:
     if not began:
         raise DataError(f"{run / 'metrics.jsonl'} does not say how the run was begun: it has no header")
     first, *others = (_call(record, run) for record in began)
+    for setting in (setting for call in (first, *others) for setting in call.settings):
+        key, _, value = setting.lstrip("+~").partition("=")
+        if key in CODE and (":" in value or key == "sb3") and not trusted:
+            raise ConfigError(f"{run} was begun with {setting}, which runs code: set trusted=true if you trust it")
     return [[*first.command, *first.settings]] + [
         [*other.command, *other.settings, "resume=true"] for other in others if other.settings
     ]
@@ -86,6 +93,8 @@ def _call(record: dict[str, Any], run: Path) -> _Call:
         if argument.startswith("-") or key.startswith("hydra"):
             raise ConfigError(f"{run} was begun with {argument!r}, which is no setting of {module}: repeat it yourself")
     settings = [given for given in arguments if given.lstrip("+~").partition("=")[0] not in OWN]
+    if any(given.partition("=")[0] == "sb3" for given in settings):
+        settings.append("trusted=true")  # to be reached by those who said so alone
     return _Call(["-m", module, *options], settings)
 
 

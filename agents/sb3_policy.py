@@ -17,6 +17,7 @@ from envs.spec import action_space, action_vector
 from envs.view import outward, push_frames, stack_frames
 from worldmodel.errors import CheckpointError, ConfigError
 from worldmodel.hardware import without_autocast
+from worldmodel.hashes import sha256
 from worldmodel.spec import EnvSpec
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class SB3Actor:
         return action_vector(self._spec, action)
 
 
-def load_sb3(path: Path, algorithm: str) -> BasePolicy:
+def load_sb3(path: Path, algorithm: str, *, trusted: bool = False) -> BasePolicy:
     """The policy in a zip that ``model.save(path)`` wrote, on the CPU, without the algorithm's memory of experience.
 
     An SB3 zip holds pickled objects (cloudpickle): loading one **runs code** that it brings. Load none that you would
@@ -101,9 +102,10 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
     Args:
         path: the zip.
         algorithm: that trained it, of `ALGORITHMS`.
+        trusted: whether its code may run.
 
     Raises:
-        ConfigError: SB3 is not installed, or the algorithm is none of those.
+        ConfigError: SB3 is not installed, the algorithm is none of those, or the zip is not trusted.
         CheckpointError: there is no such file, it cannot be loaded as that algorithm, or what it last saw shows that
             VecNormalize changed its observations: how, the zip does not tell.
     """
@@ -117,6 +119,11 @@ def load_sb3(path: Path, algorithm: str) -> BasePolicy:
         raise CheckpointError(f"{path} is no file: give the zip that model.save wrote, its suffix included")
     if not _is_sb3_zip(path):
         raise CheckpointError(f"{path} is no zip of SB3 (it holds no `data`): give the one that model.save wrote")
+    if trusted is not True:
+        raise ConfigError(
+            f"{path} runs the code that it brings when it is loaded; its SHA-256 is {sha256(path)}: "
+            "if you trust whoever made it, set trusted=true"
+        )
     try:
         # A buffer is made anew on loading, at its full size: gigabytes of frames, and nobody here fills it.
         model = getattr(package, algorithm).load(path, device="cpu", buffer_size=1, n_steps=1)
@@ -151,10 +158,11 @@ def frames_seen(space: spaces.Space[Any], spec: EnvSpec) -> int:
 
 
 def _is_sb3_zip(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "data" in archive.namelist()
+    except Exception:  # of whatever a damaged file makes it raise: BadZipFile, and others
         return False
-    with zipfile.ZipFile(path) as archive:
-        return "data" in archive.namelist()
 
 
 def _is_within(seen: Any, space: spaces.Space[Any]) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, check_number, check_whole
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Schedule:
                 f"set seed_episodes <= {self.episodes}"
             )
         for key in ("exploration", "final_exploration"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise ConfigError(f"{key} is {getattr(self, key)}: set a finite number >= 0")
+            check_number(key, getattr(self, key), least=0)
 
     def noise(self, played: int) -> float:
         """Exploration of the episode after so many: it falls linearly from the first planned one on, then stays."""

@@ -33,6 +33,7 @@ from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.run_folder import check_new, new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -45,6 +46,7 @@ def main(config: DictConfig) -> None:
     for name, least in (("seed", 0), ("decision", 0), ("elites", 1), ("columns", 1), ("scale", 1)):
         check_whole(name, settings[name], least)
     fabric = make_fabric(config.accelerator, 1, config.precision)
+    check_text("checkpoint", config.checkpoint)
     settings["checkpoint"] = config.checkpoint = str(resolve(Path(config.checkpoint)))  # its run may go on
     model = from_pretrained(settings["checkpoint"], feedback=config.feedback, device=fabric.device)
     env = make_env(settings["env"], rendering=config.rendering)

@@ -30,7 +30,7 @@ from agents.study_cells import Cell, Parts, fit_cell, measured, whole_lines
 from envs import make_env
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
-from worldmodel.errors import ConfigError, DivergedError, check_whole
+from worldmodel.errors import ConfigError, DivergedError, check_number, check_whole
 from worldmodel.feedback import check_feedback
 from worldmodel.folders import split_all
 from worldmodel.hardware import prepare_threads
@@ -60,17 +60,21 @@ def main(config: DictConfig) -> None:
     settings = plain(config)
     for key, least in (("updates", 1), ("samples", 1), ("planning", 0)):
         check_whole(key, settings[key], least)
-    if not settings["minutes"] >= 0:
-        raise ConfigError(f"minutes is {settings['minutes']}: set a number >= 0")
+    check_number("minutes", settings["minutes"], least=0)
     check_feedback(settings["feedback"])
     context, horizon = settings["context"], settings["horizon"]
     fitted, held_out = split_all(settings["data"], settings["held_out"])
     replay = Replay(fitted)
     windows, reference = halves(held_out, settings["windows"], context=context, horizon=horizon)
-    cells = [
-        Cell(member, float(k), float(m), seed)
-        for seed, (k, m), member in product(settings["seeds"], settings["capacities"], settings["members"])
-    ]
+    try:
+        cells = [
+            Cell(member, float(k), float(m), int(seed))
+            for seed, (k, m), member in product(settings["seeds"], settings["capacities"], settings["members"])
+        ]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"seeds, capacities or members cannot be used ({error}): give lists, as study.yaml"
+        ) from error
     parts = {cell: parts_of(cell, settings) for cell in cells}
     sizes = {
         cell: summarise(part.model, replay.spec.action_size, replay.spec.frame_size) for cell, part in parts.items()

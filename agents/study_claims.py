@@ -12,8 +12,8 @@ from scipy.stats import spearmanr
 from scipy.stats import t as student_t
 
 from worldmodel.errors import DataError
-from worldmodel.metrics.evaluation import HIGHER, MEAN, SAMPLE
-from worldmodel.records import read_records
+from worldmodel.metrics.evaluation import HIGHER, MEAN, REAL, SAMPLE
+from worldmodel.records import number, numbers, read_records, telling, text
 
 DRAWS = 4000  # of a bootstrap
 BUDGETS = ("updates", "time")
@@ -51,7 +51,7 @@ class Measure:
         if self.clips:
             return np.array([found["clips"][self.metric][SAMPLE]["frechet"]])
         rows = found["by_window"][self.metric]
-        row = next(name for name in rows if name.startswith("best of")) if self.best else MEAN
+        row = next((name for name in rows if name.startswith("best of")), "best of N") if self.best else MEAN
         return np.array(rows[row])
 
 
@@ -110,6 +110,12 @@ class Log:
         cells = read_records(path, "cell")
         if not cells:
             raise DataError(f"{path} holds no cell of a study: give the metrics.jsonl of agents.study")
+        with telling(path):
+            for cell in cells:
+                check_cell(cell)
+            if self.header:
+                for key in ("commit", "machine"):
+                    text(self.header[key])
         self.members = list(dict.fromkeys(cell["member"] for cell in cells))
         self.capacities = sorted({(cell["K"], cell["M"]) for cell in cells})
         self.seeds = list(dict.fromkeys(cell["seed"] for cell in cells))
@@ -178,6 +184,32 @@ class Log:
             known = [each for each in own if each is not None]
             found[measure.title] = Correlation(rank, float(low), float(high), float(np.mean(known)) if known else None)
         return found
+
+
+def check_cell(cell: Mapping[str, Any]) -> None:
+    """What `telling` tells of, where a cell lacks what tables and figures read, or has something else there."""
+    text(cell["member"])
+    for key in ("K", "M", "seed", "parameters"):
+        number(cell[key])
+    if "returns" in cell:
+        numbers(cell["returns"])
+    budgets = [budget for budget in BUDGETS if budget in cell]
+    if not budgets:
+        raise ValueError(f"a cell of {cell['member']} has neither of {', '.join(BUDGETS)}")
+    for budget in budgets:
+        fit = cell[budget]
+        for key in ("updates", "seconds"):
+            number(fit[key])
+        for rows in (*fit["frames"].values(), *fit["by_window"].values()):
+            for row in rows.values():
+                numbers(row)
+        for rows in fit["clips"].values():
+            for row in rows.values():
+                number(row["frechet"])
+        for measure in MEASURES:
+            measure.of(cell, budget)
+            if not measure.clips:
+                fit["frames"][measure.metric].get(REAL)
 
 
 def varies(cells: Sequence[Mapping[str, Any]], measure: Measure) -> bool:

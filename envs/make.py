@@ -81,7 +81,7 @@ def _make(config: Mapping[str, Any], rendering: str) -> PixelEnv:
 
 def _check(config: Mapping[str, Any], rendering: str) -> None:
     backend = config.get("backend")
-    if backend not in OWN_KEYS:
+    if not isinstance(backend, str) or backend not in OWN_KEYS:
         raise ConfigError(f"env.backend is {backend!r}: set one of {', '.join(OWN_KEYS)}")
     if rendering not in RENDERINGS:
         raise ConfigError(f"rendering is {rendering!r}: set one of {', '.join(RENDERINGS)}")

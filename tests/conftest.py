@@ -11,12 +11,16 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from envs.rendering import choose_gl
 from worldmodel.errors import EnvError
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.video import write_video
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, print_blob=True)
+settings.load_profile("repeatable")  # the same examples every time: a change fails for what it changes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

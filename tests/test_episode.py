@@ -156,10 +156,15 @@ def test_what_is_no_episode_is_named(tmp_path: Path) -> None:
     [
         ({"schema_version": "3"}, r"has schema version 3, this code reads 2"),
         ({"spec": "{}"}, r"cannot be read as an episode \(KeyError"),
+        ({"spec": json.dumps({**BOX.to_json(), "action_size": 1})}, r"1 box actions have 2 lower and 2 upper bounds"),
+        (
+            {"spec": json.dumps({**BOX.to_json(), "time_limit": 1.5})},
+            r"environment's time_limit is 1\.5: copy it again",
+        ),
         ({"seed": "nonsense"}, r"cannot be read as an episode \(JSONDecodeError"),
         ({"spec": json.dumps({**BOX.to_json(), "frame_size": [8, 6]})}, r"holds frames as U8 .* where .*8, 6, 3"),
         (
-            {"spec": json.dumps({**BOX.to_json(), "action_size": 1})},
+            {"spec": json.dumps({**BOX.to_json(), "action_size": 1, "action_low": [-1], "action_high": [1]})},
             r"holds actions as F32 \[5, 2\] where F32 \[5, 1\]",
         ),
     ],

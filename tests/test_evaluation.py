@@ -21,10 +21,10 @@ from worldmodel.episode import save_episode
 from worldmodel.errors import ConfigError, DataError
 from worldmodel.evaluate import measures
 from worldmodel.gaussian import kl
+from worldmodel.hashes import sha256
 from worldmodel.metrics.clips import RandomFeatures
 from worldmodel.metrics.evaluation import AVERAGE, COPY, GIVEN, MEAN, REAL, SAMPLE, Evaluation, evaluate_video, halves
 from worldmodel.metrics.frames import psnr
-from worldmodel.metrics.networks import sha256
 from worldmodel.pictures.evaluation import evaluation_figure
 from worldmodel.pretrained import save_pretrained
 from worldmodel.replay import Batch
@@ -254,7 +254,7 @@ def test_the_command_writes_what_it_prints(evaluate: Command, run: Path, tmp_pat
         (["horizon=30"], "error: a half has 0 windows of 32 frames"),
         (["windows=1"], "error: windows is 1: set a whole number >= 2"),
         (["weights.vgg16=none.pth"], "error: none.pth cannot be read"),
-        (["weights.lpips_alexnet=config.yaml"], "error: config.yaml cannot be read"),
+        (["weights.lpips_alexnet=config.yaml"], "error: weights.lpips_alexnet is given without weights.alexnet"),
         (["checkpoint=nowhere"], "error: nowhere is not a checkpoint folder"),
     ],
 )
@@ -265,10 +265,19 @@ def test_mistakes_are_a_line(evaluate: Command, run: Path, overrides: list[str],
     assert len(outcome.stderr.splitlines()) == 1 and not (tmp_path / "mistaken" / "config.yaml").exists()
 
 
-def test_weights_come_in_pairs(tmp_path: Path) -> None:
+def test_weights_come_in_pairs_and_with_their_hashes(tmp_path: Path) -> None:
     (tmp_path / "linear.pth").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"lpips_vgg16 is given without weights\.vgg16"):
         measures({"lpips_vgg16": str(tmp_path / "linear.pth")})
+    (tmp_path / "vgg16.pth").write_bytes(b"")
+    digest = sha256(tmp_path / "vgg16.pth")
+    given = {"vgg16": str(tmp_path / "vgg16.pth")}
+    with pytest.raises(ConfigError, match=rf"SHA-256 {digest}, and weights\.vgg16_sha256 is not set: it is not loaded"):
+        measures(given)
+    with pytest.raises(ConfigError, match=rf"SHA-256 {digest}, weights\.vgg16_sha256 is 12ab: it is not loaded"):
+        measures({**given, "vgg16_sha256": "12ab"})
+    with pytest.raises(ConfigError, match="cannot be read as weights"):  # it is looked at
+        measures({**given, "vgg16_sha256": digest.upper()})
     frames, streams, hashes = measures({})
     assert list(frames) == ["psnr", "ssim"] and list(streams) == ["appearance", "motion"] and len(hashes) == 2
     assert sha256(tmp_path / "linear.pth").startswith("e3b0c442")

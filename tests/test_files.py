@@ -143,6 +143,29 @@ def test_a_manifest_cannot_lead_out_of_its_folder(folder: Path, name: str) -> No
         verify_manifest(folder)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a\0b", "x" * 10**6, "deep/" * 10**5, "\ud800", "loop", "x" * 300, "a\nb", "", ".", "deep", "pipe", "device"],
+)
+def test_names_that_are_no_files_are_refused(folder: Path, name: str) -> None:
+    """Too long, half a letter, links in circles, folders, and what one would read from forever."""
+    (folder / "loop").symlink_to("loop")
+    (folder / "device").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe")
+    (folder / MANIFEST).write_text(json.dumps({"sha256": {name: HELLO}}))
+    with pytest.raises(CheckpointError) as error:
+        verify_manifest(folder)
+    told = {"device": "lies outside", "deep": "is missing", "pipe": "is missing", "": "is missing", ".": "is missing"}
+    told |= {"a\nb": "is missing"}
+    assert told.get(name, "cannot be a file's name") in str(error.value) and len(str(error.value)) < 500
+
+
+def test_a_link_within_the_folder_is_a_file_like_any_other(folder: Path) -> None:
+    (folder / "link").symlink_to("a.txt")
+    (folder / MANIFEST).write_text(json.dumps({"sha256": {"link": HELLO}}))
+    verify_manifest(folder)
+
+
 def test_leftovers_are_told_from_what_people_name(tmp_path: Path) -> None:
     path = tmp_path / "000012.safetensors"
     assert temporary_path(path).parent == tmp_path and temporary_path(path) != temporary_path(path)

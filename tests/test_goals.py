@@ -195,19 +195,21 @@ def test_a_picture_is_read_as_a_frame(tmp_path: Path) -> None:
 
 def test_pictures_that_are_no_goal_are_an_error(tmp_path: Path) -> None:
     path = tmp_path / "goal.png"
-    with pytest.raises(DataError, match=r"goal.png cannot be read \(.*No such file.*\): give a picture, such as a PNG"):
+    with pytest.raises(
+        DataError, match=r"the goal .*goal\.png cannot be read as a picture \(.*No such file.*, such as a PNG"
+    ):
         read_goal(path, (4, WIDTH))
-    with pytest.raises(DataError, match=r"cannot be read \(.*directory"):
+    with pytest.raises(DataError, match=r"cannot be read as a picture \(.*directory"):
         read_goal(tmp_path, (4, WIDTH))
     path.write_text("no picture")
-    with pytest.raises(DataError, match=r"cannot be read \(cannot identify image file"):
+    with pytest.raises(DataError, match=r"cannot be read as a picture \(cannot identify image file"):
         read_goal(path, (4, WIDTH))
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(noise).save(path)
     with pytest.raises(DataError, match=r"is 64x64, frames are 4x16 \(height x width\): give a frame of the env"):
         read_goal(path, (4, WIDTH))
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match=r"cannot be read \(.*truncated.*\): give a picture"):
+    with pytest.raises(DataError, match=r"cannot be read as a picture \(.*truncated.*\): copy it again"):
         read_goal(path, (64, 64))
 
 

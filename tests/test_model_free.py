@@ -69,7 +69,7 @@ def test_a_run_leaves_the_log_of_its_way_and_the_policy(tmp_path: Path, algorith
     log = read_log(metrics)
     assert (log.env, log.task, log.seed, len(log.returns), len(log.chance)) == ("pendulum", "Pendulum-v1", 0, 2, 2)
     assert list(log.curve) == [4 * count for count in decisions]
-    policy = load_sb3(folder / "policy.zip", algorithm.upper())
+    policy = load_sb3(folder / "policy.zip", algorithm.upper(), trusted=True)
     env = make_env(settings(*PENDULUM, *TINY)["env"])
     assert frames_seen(policy.observation_space, env.env_spec) == 2
     env.close()

@@ -391,8 +391,8 @@ def test_spreads_that_cannot_work_are_errors() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"beta": -1}, "beta is -1: set planner.beta to a finite number >= 0"),
-        ({"decay": 0.5}, "decay is 0.5: set planner.decay to a finite number >= 1"),
+        ({"beta": -1}, "planner.beta is -1: set a finite number >= 0"),
+        ({"decay": 0.5}, "planner.decay is 0.5: set a finite number >= 1"),
         ({"keep": 1}, r"keep is 1: set planner.keep to a share in \[0, 1\)"),
         ({"momentum": float("nan")}, "momentum is nan"),
         ({"initial_std": 0}, "initial_std is 0"),
@@ -405,7 +405,7 @@ def test_icem_settings_that_cannot_work_are_errors(changes: dict, message: str) 
 
 @pytest.mark.parametrize("name", ["temperature", "initial_std", "least_std"])
 def test_mppi_settings_that_cannot_work_are_errors(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"{name} is 0: set planner.{name} to a finite number > 0"):
+    with pytest.raises(ConfigError, match=f"planner.{name} is 0: set a finite number > 0"):
         MPPI(3, 10, 2, **{name: 0})
     with pytest.raises(ConfigError, match="candidates is 0"):
         RandomShooting(3, 0)

@@ -304,7 +304,7 @@ def test_what_this_machine_alone_reaches() -> None:
 
 def settings(**changes: object) -> dict:
     planner = {"kind": "cem", "horizon": 2, "candidates": 4, "iterations": 1, "elites": 2}
-    return {"planner": planner, "seed": 0, "sb3": None, "algorithm": "PPO", **changes}
+    return {"planner": planner, "seed": 0, "sb3": None, "trusted": True, "algorithm": "PPO", **changes}
 
 
 @pytest.mark.parametrize("observation", ["features", "frames"])

@@ -86,7 +86,7 @@ def settings(policy: str, **others: Any) -> dict[str, Any]:
     """Plain values, as configs/collect.yaml gives them."""
     planner = {"kind": "cem", "horizon": 2, "candidates": 5, "iterations": 2, "elites": 2}
     default = {"planner": planner, "checkpoint": None, "feedback": "features", "latents": "mean"}
-    return {**default, "persistence": 0.0, "sb3": None, "algorithm": "PPO", "policy": policy, **others}
+    return {**default, "persistence": 0.0, "sb3": None, "trusted": True, "algorithm": "PPO", "policy": policy, **others}
 
 
 def make(env: PixelEnv, policy: str, **others: Any) -> Actor:

@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_repeated_with_what_its_resumptions_changed(home: Path) -> None:
-    first, second = recorded_calls(home / "run")
+    first, second = recorded_calls(home / "run", trusted=False)
     assert first == ["-m", "agents.collect", *TINY, "episodes=2"]
     assert second == ["-m", "agents.collect", "episodes=3", "resume=true"]
     outcome = python(home, "agents.repeat", "run=run")
@@ -104,12 +104,22 @@ def test_a_record_runs_commands_of_ours_alone(
 ) -> None:
     (tmp_path / "metrics.jsonl").write_text(json.dumps({"kind": "header", "command": command}) + "\n")
     with pytest.raises(error, match=message):
-        recorded_calls(tmp_path)
+        recorded_calls(tmp_path, trusted=False)
+
+
+@pytest.mark.parametrize("setting", ["env.id=mine:Env", "+goal_cost=mine:cost", "sb3=theirs.zip"])
+def test_code_that_a_record_names_is_run_only_when_trusted(tmp_path: Path, setting: str) -> None:
+    record = {"kind": "header", "command": f"python -m agents.collect {setting} trusted=true run=x"}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ConfigError, match=r"which runs code: set trusted=true if you trust it"):
+        recorded_calls(tmp_path, trusted=False)
+    told_again = ["trusted=true"] if setting.startswith("sb3") else []
+    assert recorded_calls(tmp_path, trusted=True) == [["-m", "agents.collect", setting, *told_again]]
 
 
 def test_a_run_without_a_header_cannot_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"kind": "fit"}\n')
     with pytest.raises(DataError, match="does not say how the run was begun: it has no header"):
-        recorded_calls(tmp_path)
+        recorded_calls(tmp_path, trusted=False)
     with pytest.raises(DataError, match=r"has no metrics\.jsonl: give the folder of a run"):
         list(differences(tmp_path / "nowhere", tmp_path))

@@ -29,7 +29,7 @@ def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
         "title": "in ${env.name}",
         "seed": 0,
         "episodes": 40,
-        "feedback": None,
+        "goal": None,
     }
     return OmegaConf.create({**defaults, **values, "run": str(folder), "resume": resume})
 
@@ -45,7 +45,7 @@ def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
         "title": "in cartpole",
         "seed": 3,
         "episodes": 40,
-        "feedback": None,
+        "goal": None,
         "run": str(folder),
         "resume": False,
     }
@@ -67,15 +67,15 @@ def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path) -> None:
 def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -> None:
     started = config(tmp_path, seed=3, episodes=10, env={"name": "reacher", "size": [16, 16]})
     make_run(started)
-    asked = config(tmp_path, resume=True, episodes=80, feedback="a=b")  # the rest are defaults nobody asked for
-    overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "feedback='a=b'"]
+    asked = config(tmp_path, resume=True, episodes=80, goal="a=b")  # the rest are defaults nobody asked for
+    overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "goal='a=b'"]
     resumed = OmegaConf.to_container(run_config(asked, overrides, fixed=FIXED), resolve=True)
     assert resumed == {
         "env": {"name": "reacher", "size": [16, 16]},
         "title": "in reacher",
         "seed": 3,
         "episodes": 80,
-        "feedback": "a=b",
+        "goal": "a=b",
         "run": str(tmp_path),
         "resume": True,
     }

@@ -91,7 +91,7 @@ def test_a_saved_policy_acts_as_before(tmp_path: Path, algorithm: str) -> None:
     model = make(algorithm, spec)
     model.buffer_size = model.n_steps = 10**9  # what no machine has room for
     model.save(tmp_path / "model")
-    action = chosen(load_sb3(tmp_path / "model.zip", algorithm), spec, 0.0)
+    action = chosen(load_sb3(tmp_path / "model.zip", algorithm, trusted=True), spec, 0.0)
     there, _ = model.policy.predict(FRAME.transpose(2, 0, 1), deterministic=True)
     assert action.dtype == np.float32 and action.shape == (spec.action_size,)
     assert action.tolist() == (np.eye(4)[there].tolist() if algorithm == "DQN" else there.tolist())
@@ -178,7 +178,7 @@ def test_frames_are_stacked_as_the_policy_was_trained_on_them(count: int, tmp_pa
     env = VecFrameStack(DummyVecEnv([lambda: Noise(BOX)]), count)
     trained = PPO("CnnPolicy", env, seed=0, device="cpu", policy_kwargs={"net_arch": [8]})
     trained.save(tmp_path / "model")
-    policy = load_sb3(tmp_path / "model.zip", "PPO")
+    policy = load_sb3(tmp_path / "model.zip", "PPO", trusted=True)
     assert policy.observation_space.shape == (3 * count, 64, 64)
     env.seed(7)
     seen, expected = env.reset(), []
@@ -231,9 +231,9 @@ def test_normalised_observations_are_refused_where_they_show(norm_obs: bool, tmp
     PPO("MlpPolicy", env, n_steps=8, batch_size=8, n_epochs=1, device="cpu").learn(8).save(tmp_path / "model")
     if norm_obs:
         with pytest.raises(CheckpointError, match=r"beyond Box\(-1\.0, 1\.0, \(3,\), float32\), as VecNormalize makes"):
-            load_sb3(tmp_path / "model.zip", "PPO")
+            load_sb3(tmp_path / "model.zip", "PPO", trusted=True)
     else:
-        assert kind_seen(load_sb3(tmp_path / "model.zip", "PPO")) == "features"
+        assert kind_seen(load_sb3(tmp_path / "model.zip", "PPO", trusted=True)) == "features"
 
 
 def test_other_channels_than_whole_frames_are_refused() -> None:
@@ -245,28 +245,28 @@ def test_other_channels_than_whole_frames_are_refused() -> None:
 
 def test_what_is_no_sb3_zip_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.zip is no file"):
-        load_sb3(tmp_path / "gone.zip", "PPO")
+        load_sb3(tmp_path / "gone.zip", "PPO", trusted=True)
     text, other = tmp_path / "text.zip", tmp_path / "other.zip"
     text.write_text("no zip")
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("readme", "a zip")
     for path in (text, other):
         with pytest.raises(CheckpointError, match=rf"{path.name} is no zip of SB3"):
-            load_sb3(path, "PPO")
+            load_sb3(path, "PPO", trusted=True)
 
 
 def test_another_algorithm_than_the_one_that_saved_is_named(tmp_path: Path) -> None:
     make("PPO", BOX).save(tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"model\.zip cannot be loaded as SAC"):
-        load_sb3(tmp_path / "model.zip", "SAC")
+        load_sb3(tmp_path / "model.zip", "SAC", trusted=True)
 
 
 def test_an_unknown_algorithm_is_refused() -> None:
     with pytest.raises(ConfigError, match="'ppo': set one of A2C, DQN, PPO, SAC, TD3, RecurrentPPO, TQC"):
-        load_sb3(Path("model.zip"), "ppo")
+        load_sb3(Path("model.zip"), "ppo", trusted=True)
 
 
 def test_a_missing_package_is_named_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(ConfigError, match=r"pip install 'svg-worldmodel\[sb3\]'"):
-        load_sb3(Path("model.zip"), "PPO")
+        load_sb3(Path("model.zip"), "PPO", trusted=True)

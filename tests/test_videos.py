@@ -267,3 +267,21 @@ def test_a_bad_video_among_many_is_left_out_only_if_asked(import_videos: Command
     assert outcome.status == 2 and "is not empty: give a new folder" in outcome.stderr
     outcome = import_videos(*common[:1], f"data={tmp_path / 'other'}", "size=[16,16]", "length=9", "skip_bad=true")
     assert outcome.status == 2 and "videos for train can be used; the first:" in outcome.stderr
+
+
+def test_few_bytes_that_claim_many_pixels_are_refused(tmp_path: Path) -> None:
+    """They would take gigabytes."""
+    film = tmp_path / "a.gif"
+    write_gif(film, greys(3), fps=10)
+    data = film.read_bytes()
+    film.write_bytes(data[:6] + (16_000).to_bytes(2, "little") * 2 + data[10:])
+    with pytest.raises(DataError, match=r"a\.gif cannot be decoded"):
+        list(video_episodes(film, SMALL, video_spec("test", SMALL)))
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    Image.new("1", (16_000, 16_000)).save(folder / "1.png")
+    assert (folder / "1.png").stat().st_size < 100_000
+    with pytest.raises(
+        DataError, match=r"1\.png cannot be read as a picture \(Image size \(256000000 pixels\) exceeds"
+    ):
+        list(video_episodes(folder, SMALL, video_spec("test", SMALL)))

@@ -15,6 +15,7 @@ import json
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,8 +140,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             weights=load_file(folder / WEIGHTS),
             contexts=Contexts(**load_file(folder / CONTEXTS)),
         )
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError) as error:
-        raise CheckpointError(f"{folder} cannot be read ({error!r}): it was not written as a checkpoint") from error
+    except (OSError, ValueError, LookupError, TypeError, SafetensorError, DataError, RecursionError) as error:
+        raise CheckpointError(
+            f"{folder} cannot be read ({error!r:.300}): it was not written as a checkpoint"
+        ) from error
 
 
 def require(folder: Path) -> None:
@@ -195,7 +198,23 @@ def _save_trainer(state: dict[str, Any], path: Path) -> None:
 
 def _load_trainer(path: Path, *, mmap: bool = False) -> dict[str, Any]:
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        _check_stored(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
-        raise CheckpointError(_ALIEN.format(error)) from error
+        said = str(error)  # with much advice, to read it even so
+        reason, *_ = (said.partition("Unpickler error: ")[2] or said).splitlines()
+        raise CheckpointError(_ALIEN.format(reason)) from error
+    except Exception as error:  # of whatever a file that was made to harm makes it raise
+        told = (str(error).strip() or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{path} cannot be read ({told}): it was not written as a trainer's state") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}: it was not written as a trainer's state")
     return state
+
+
+def _check_stored(path: Path) -> None:
+    """ValueError for a file that would grow when it is read: torch writes zip files, and packs nothing in them."""
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"its {path.stat().st_size} bytes would become {size}")

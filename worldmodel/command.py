@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf import DictConfig
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from worldmodel.errors import WorldModelError
 from worldmodel.origin import check_origin
+from worldmodel.settings import check_kinds
 
 # What a disk refuses, and the mend; other OSErrors keep their traceback.
 REFUSALS = {
@@ -62,9 +64,10 @@ def uninterrupted() -> Iterator[None]:
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
-    A `WorldModelError`, a setting without a value, or a disk that refuses is printed without a traceback (exit status
-    2). SIGINT and SIGTERM unwind the command as `Interrupted`, so that it saves what it has, its files close and what
-    it saved before stays whole (exit status 128 + signal).
+    A `WorldModelError`, a setting without a value, one that cannot be looked up or is of another kind than
+    `worldmodel.settings` says, or a disk that refuses is printed without a traceback (exit status 2). SIGINT and
+    SIGTERM unwind the command as `Interrupted`, so that it saves what it has, its files close and what it saved before
+    stays whole (exit status 128 + signal).
     """
 
     @functools.wraps(main)
@@ -73,11 +76,16 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             signal.signal(signum, _interrupt)
         try:
             check_origin()
+            for config in args:
+                if isinstance(config, DictConfig):
+                    check_kinds(config)
             main(*args, **kwargs)
         except WorldModelError as error:
             _end(str(error))
         except MissingMandatoryValue as error:
             _end(f"{error.full_key} is missing: set {error.full_key}=")
+        except OmegaConfBaseException as error:
+            _end(f"{' '.join(str(error).split())}: see the settings in configs/")
         except OSError as error:
             if error.errno not in REFUSALS:
                 raise

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, check_number, check_whole
+
+# No machine has room for more; a checkpoint of somebody else's could claim anything.
+WIDEST, DEEPEST, LARGEST = 2**20, 1000, 1000
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         # YAML and JSON give lists
-        object.__setattr__(self, "stages", tuple((int(width), int(blocks)) for width, blocks in self.stages))
+        object.__setattr__(self, "stages", tuple(map(tuple, self.stages)))
         choices = {
             "layer": ("dense", "conv"),
             "recurrence": ("lstm", "none", "context", "rssm"),
@@ -73,10 +76,15 @@ class ModelConfig:
                 "features of a pair of frames have no bounds to keep a predicted one in: set model.advance=residual, "
                 "or model.features=frame"
             )
-        for key in ("patch", "feature", "hidden", "layers", "head"):
-            check_whole(f"model.{key}", getattr(self, key), 1)
-        for key in ("latent", "critics", "history"):
-            check_whole(f"model.{key}", getattr(self, key), 0)
+        for key, least, most in (
+            *((key, 1, WIDEST) for key in ("patch", "feature", "hidden", "head")),
+            *((key, least, DEEPEST) for key, least in (("layers", 1), ("critics", 0), ("history", 0))),
+            ("latent", 0, WIDEST),
+        ):
+            check_whole(f"model.{key}", getattr(self, key), least, most)
+        if not isinstance(self.skips, bool):
+            raise ConfigError(f"model.skips is {self.skips!r}: set true or false")
+        check_number("model.discount", self.discount)
         if (self.history > 0) != (self.recurrence == "context"):
             raise ConfigError(
                 f"model.history is {self.history} with recurrence {self.recurrence!r}: recurrence=context keeps 1 "
@@ -92,10 +100,10 @@ class ModelConfig:
             if differing:
                 raise ConfigError(f"a state-space model cannot be of these parts: set {', '.join(differing)}")
         for key in ("K", "M"):
-            value = getattr(self, key)
-            if not isinstance(value, int | float) or not 0 < value < float("inf"):
-                raise ConfigError(f"model.{key} is {value!r}: set a finite number > 0")
-        if not self.stages or min(map(min, self.stages)) < 1:
+            check_number(f"model.{key}", getattr(self, key), above=0)
+            if getattr(self, key) > LARGEST:
+                raise ConfigError(f"model.{key} is {getattr(self, key)}: set a number <= {LARGEST}")
+        if not self.stages or not all(map(_is_stage, self.stages)):
             raise ConfigError(f"model.stages is {self.stages}: give one (channels, blocks) or more, each >= 1")
         if self.backbone == "light" and (self.layer == "conv" or self.skips):
             raise ConfigError(
@@ -108,5 +116,12 @@ class ModelConfig:
         """From plain values, as YAML and JSON give them; raises ConfigError for a key too many or too few."""
         try:
             return cls(**data)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ConfigError(f"model cannot be used as given ({error}): set the keys of configs/model/") from error
+
+
+def _is_stage(stage: tuple[Any, ...]) -> bool:
+    """Whether it is (channels, blocks)."""
+    return len(stage) == 2 and all(
+        type(value) is int and 1 <= value <= most for value, most in zip(stage, (WIDEST, DEEPEST), strict=True)
+    )

@@ -28,6 +28,8 @@ def main(config: DictConfig) -> None:
 
 def count(key: Mapping[str, Any], files: Sequence[Path]) -> Counter[str]:
     """How often ``a``, ``b`` or ``same`` was chosen; DataError for a file of another study, or of no votes."""
+    if not isinstance(key["left"], list) or any(side not in ("a", "b") for side in key["left"]):
+        raise DataError(f"the key's `left` is {key['left']!r:.80}: give the key.json that was written")
     found: Counter[str] = Counter()
     sessions: dict[str, Path] = {}
     for file in files:
@@ -39,8 +41,9 @@ def count(key: Mapping[str, Any], files: Sequence[Path]) -> Counter[str]:
         if not isinstance(given["votes"], dict):
             raise DataError(f"{file} has no votes by pair: save it anew from the page")
         for index, side in given["votes"].items():
-            if side not in ("left", "right", "same") or not (index.isdecimal() and int(index) < len(key["left"])):
-                raise DataError(f"{file} has the vote {side!r} for pair {index!r}: save it anew from the page")
+            known = index.isdecimal() and len(index) < 10 and int(index) < len(key["left"])
+            if side not in ("left", "right", "same") or not known:
+                raise DataError(f"{file} has the vote {side!r:.40} for pair {index!r:.40}: save it anew from the page")
             left = key["left"][int(index)]
             found[{"left": left, "right": "b" if left == "a" else "a", "same": "same"}[side]] += 1
     if not found.total():
@@ -73,7 +76,7 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON ({error}): give the file that was written") from error
     if not isinstance(found, dict) or any(key not in found for key in keys):
         raise DataError(f"{path} lacks {', '.join(keys)}: give the file that was written")

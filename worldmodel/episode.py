@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -177,8 +178,8 @@ def read_header(path: Path) -> EpisodeHeader:
             return _parse(file)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read as an episode ({error!r}): delete it or copy it again") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as an episode ({error!r:.300}): delete it or copy it again") from error
     except DataError as error:
         raise DataError(f"{path} {error}") from error
 
@@ -239,10 +240,12 @@ def _parse(file: BinaryIO) -> EpisodeHeader:
         raise DataError(f"is cut off or padded: {size} bytes of {expected}; delete it or copy it again")
     spec = _spec(metadata["spec"])
     steps = entries["rewards"]["shape"][0]
+    if type(steps) is not int or steps < 1:
+        raise DataError(f"has {steps!r:.80} rewards: delete it or write it again")
     for name, shape in {**_shapes(steps, spec), "terminated": (), "truncated": ()}.items():
         entry, dtype = entries[name], _DTYPES[name]
         begin, end = entry["data_offsets"]
-        count = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        count = math.prod(shape) * np.dtype(dtype).itemsize
         if entry["dtype"] != _CODES[dtype] or tuple(entry["shape"]) != shape or begin < 0 or end - begin != count:
             found, wanted = f"{entry['dtype']} {entry['shape']}", f"{_CODES[dtype]} {list(shape)}"
             raise DataError(f"holds {name} as {found} where {wanted} is needed: delete it or write it again")
@@ -252,6 +255,8 @@ def _parse(file: BinaryIO) -> EpisodeHeader:
         file.seek(offsets[name])
         flags[name] = file.read(1) != b"\0"
     seed, actor, digest = json.loads(metadata["seed"]), json.loads(metadata["actor"]), metadata["sha256"]
+    if type(seed) is not int or not isinstance(actor, str):
+        raise DataError(f"has the seed {seed!r:.80} and the actor {actor!r:.80}: delete it or write it again")
     return EpisodeHeader(length=steps, spec=spec, seed=seed, actor=actor, digest=digest, offsets=offsets, **flags)
 
 

@@ -21,11 +21,12 @@ from worldmodel.command import command
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
+from worldmodel.hashes import check_sha256
 from worldmodel.held_out import held_out_episodes
 from worldmodel.metrics.clips import I3D, RandomFeatures, Stream
 from worldmodel.metrics.evaluation import Evaluation, FrameMetric, evaluate_video, halves
 from worldmodel.metrics.frames import psnr, ssim
-from worldmodel.metrics.networks import CosineSimilarity, load_backbone, load_lpips, sha256
+from worldmodel.metrics.networks import CosineSimilarity, load_backbone, load_lpips
 from worldmodel.pictures.evaluation import evaluation_figure
 from worldmodel.pictures.png import write_png
 from worldmodel.pretrained import check_fits, from_pretrained
@@ -33,6 +34,7 @@ from worldmodel.provenance import provenance
 from worldmodel.replay import Replay
 from worldmodel.run_folder import check_new, new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -48,6 +50,7 @@ def main(config: DictConfig) -> None:
     frame_metrics, streams, hashes = measures(settings["weights"])
     if isinstance(fvd := streams.get("fvd"), I3D):
         fvd.check_length(config.horizon)
+    check_text("checkpoint", config.checkpoint)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
     check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint)
@@ -84,20 +87,28 @@ def main(config: DictConfig) -> None:
 def measures(
     weights: Mapping[str, str | None],
 ) -> tuple[dict[str, FrameMetric], dict[str, Stream], dict[str, str]]:
-    """What can be measured with the files that are given, and the SHA-256 of what extracts features, by name."""
-    paths = {name: Path(value) for name, value in weights.items() if value and name != "i3d_sha256"}
-    hashes = {name: sha256(path) for name, path in paths.items()}
+    """What can be measured with the files that are given, and the SHA-256 of what extracts features, by name.
+
+    Raises ConfigError for a file without its hash, or of another one: its numbers would be called by a wrong name.
+    """
+    given = [name for name, value in weights.items() if value and not name.endswith("_sha256")]
+    for name in given:
+        check_text(f"weights.{name}", weights[name])
+    paths = {name: Path(str(weights[name])) for name in given}
+    for name in ("vgg16", "alexnet"):
+        if (linear := f"lpips_{name}") in paths and name not in paths:
+            raise ConfigError(f"weights.{linear} is given without weights.{name}, whose features it weighs: give both")
+    hashes = {}
+    for name, path in paths.items():
+        hashes[name] = check_sha256(path, weights.get(f"{name}_sha256"), f"weights.{name}_sha256")
     frame_metrics: dict[str, FrameMetric] = {"psnr": psnr, "ssim": ssim}
     for name in ("vgg16", "alexnet"):
-        linear = f"lpips_{name}"
-        if linear in paths and name not in paths:
-            raise ConfigError(f"weights.{linear} is given without weights.{name}, whose features it weighs: give both")
         if name not in paths:
             continue
         backbone = load_backbone(name, paths[name])
         if name == "vgg16":
             frame_metrics["vgg16_cosine"] = CosineSimilarity(backbone)
-        if linear in paths:
+        if (linear := f"lpips_{name}") in paths:
             frame_metrics[linear] = load_lpips(backbone, paths[linear])
     streams: dict[str, Stream] = {}
     for name, motion in (("appearance", False), ("motion", True)):

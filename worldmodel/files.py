@@ -101,8 +101,11 @@ def verify_manifest(folder: Path, names: Iterable[str] | None = None) -> None:
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{path} is missing: copy the folder again, or use another checkpoint")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error.strerror}): copy the folder again") from error
         if digest != listed[name]:
             raise CheckpointError(
                 f"{path} is damaged: its SHA-256 {digest[:12]}… is not the {listed[name][:12]}… of {MANIFEST}; "
@@ -122,8 +125,8 @@ def read_manifest(folder: Path) -> dict[str, str]:
         valid = all(isinstance(name, str) and isinstance(digest, str) for name, digest in listed.items())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: {folder} is not a whole checkpoint, copy it again") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}): copy the folder again") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r:.300}): copy the folder again") from error
     if version != MANIFEST_VERSION:
         raise CheckpointError(
             f"{path} has schema version {version}, this code reads {MANIFEST_VERSION}: use the code that wrote it"
@@ -132,8 +135,15 @@ def read_manifest(folder: Path) -> dict[str, str]:
         raise CheckpointError(f"{path} is damaged (it must map names to SHA-256 strings): copy the folder again")
     root = folder.resolve()
     for name in listed:
-        # Resolved, so that neither "..", nor an absolute name, nor a link leads out.
-        if not (folder / name).resolve().is_relative_to(root):
+        try:
+            (folder / name).is_file()  # or not, but a name that can be asked for
+            # Resolved, so that neither "..", nor an absolute name, nor a link leads out.
+            inside = (folder / name).resolve().is_relative_to(root)
+        except (OSError, ValueError, RuntimeError) as error:  # too long; a zero byte; links that go round in circles
+            raise CheckpointError(
+                f"{path} names {name[:80]!r}, which cannot be a file's name ({error!s:.40}): do not use this folder"
+            ) from error
+        if not inside:
             raise CheckpointError(f"{path} names {name!r}, which lies outside {folder}: do not use this folder")
     return dict(listed)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from worldmodel.errors import ConfigError, DataError
+from worldmodel.errors import ConfigError, DataError, check_number
+from worldmodel.settings import check_texts
 
 
 def episode_paths(folder: Path) -> list[Path]:
@@ -22,6 +23,7 @@ def split(folder: Path, share: float) -> tuple[list[Path], list[Path]]:
 
     At least one is left to fit. Raises DataError for a folder without episodes, ConfigError for another share.
     """
+    check_number("the share held out", share)
     if not 0 <= share < 1:
         raise ConfigError(f"the share held out is {share}: set it in [0, 1)")
     paths = episode_paths(folder)
@@ -30,6 +32,7 @@ def split(folder: Path, share: float) -> tuple[list[Path], list[Path]]:
 
 
 def split_all(folders: str | Sequence[str], share: float) -> tuple[list[Path], list[Path]]:
-    """The same of one folder, or of each of several."""
+    """The same of one folder, or of each of several; ConfigError where they are no texts."""
+    check_texts("data", folders)
     parts = [split(Path(folder), share) for folder in ([folders] if isinstance(folders, str) else folders)]
     return [path for fitted, _ in parts for path in fitted], [path for _, held_out in parts for path in held_out]

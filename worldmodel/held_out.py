@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from worldmodel.errors import DataError
+from worldmodel.errors import ConfigError, DataError, check_number
 from worldmodel.folders import split
 from worldmodel.run_folder import read_config
 
@@ -64,5 +64,9 @@ def _train_data(run: Path) -> tuple[Sequence[Path], float]:
     config = read_config(run)
     if "held_out" not in config:
         return [], 0.0
-    data = config.data
-    return [Path(folder) for folder in ([data] if isinstance(data, str) else data)], float(config.held_out)
+    data, share = config.get("data"), config.held_out
+    folders = [data] if isinstance(data, str) else data
+    if not (isinstance(folders, Sequence) and all(isinstance(folder, str) for folder in folders)):
+        raise ConfigError(f"{run} was fitted to data {data!r:.80}: restore its config.yaml, which should name folders")
+    check_number("held_out", share, least=0)
+    return [Path(folder) for folder in folders], float(share)

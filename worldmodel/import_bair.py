@@ -12,12 +12,14 @@ from worldmodel.bair import action_bounds, bair_episodes, bair_spec, find_record
 from worldmodel.command import command
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.files import check_empty, whole_folder
+from worldmodel.settings import check_text
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="import_bair")
 @command
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
+    check_text("data", config.data)
     data = Path(config.data)
     check_empty(data)
     parts = {part: find_records(Path(config.records) / part) for part in ("train", "test")}

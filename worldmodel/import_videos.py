@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from worldmodel.command import command
 from worldmodel.episode import episode_path, save_episode
-from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.errors import ConfigError, DataError, check_number, check_whole
 from worldmodel.files import check_empty, whole_folder
+from worldmodel.settings import check_text
 from worldmodel.spec import EnvSpec
 from worldmodel.videos import Cut, actions_path, find_videos, read_actions, video_episodes, video_spec
 
@@ -29,15 +30,16 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     check_whole("seed", config.seed, 0)
+    check_number("test", config.test)
+    check_number("bound", config.bound, above=0)
     if not 0 <= config.test < 1:
         raise ConfigError(f"test is {config.test}: set a share in [0, 1)")
-    if not config.bound > 0:
-        raise ConfigError(f"bound is {config.bound}: set a number > 0")
     size = settings["size"]
     if not (isinstance(size, list) and len(size) == 2):
         raise ConfigError(f"size is {size}: set [height, width]")
     cut = Cut((size[0], size[1]), settings["every"], settings["length"])
     videos = find_videos(Path(config.videos), config.pattern)
+    check_text("data", config.data)
     data = Path(config.data)
     check_empty(data)
     action_size = read_actions(actions_path(videos[0])).shape[1] if config.actions else 0

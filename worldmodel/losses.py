@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from worldmodel.errors import ConfigError
+from worldmodel.errors import ConfigError, check_number
 from worldmodel.gaussian import kl
 from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
@@ -48,9 +47,8 @@ class Weights:
         if self.reconstruction not in ("l1", "l2"):
             raise ConfigError(f"reconstruction is {self.reconstruction!r}: set l1 or l2")
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name != "reconstruction" and not 0 <= value < math.inf:
-                raise ConfigError(f"train.weights.{field.name} is {value}: set a finite number >= 0")
+            if field.name != "reconstruction":
+                check_number(f"train.weights.{field.name}", getattr(self, field.name), least=0)
 
 
 def elbo(outputs: Outputs, batch: Batch, statistics: Statistics, weights: Weights) -> tuple[Tensor, dict[str, Tensor]]:

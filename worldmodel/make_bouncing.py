@@ -12,6 +12,7 @@ from worldmodel.command import command
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import check_whole
 from worldmodel.files import check_empty, whole_folder
+from worldmodel.settings import check_text
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="make_bouncing")
@@ -20,6 +21,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     for name, least in (("episodes", 1), ("tested", 1), ("seed", 0)):
         check_whole(name, config[name], least)
+    check_text("data", config.data)
     data = Path(config.data)
     check_empty(data)
     with whole_folder(data) as folder:

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig
 
 from worldmodel.command import command
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, check_number, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.futures import imagine_futures
 from worldmodel.hardware import prepare_threads
@@ -37,6 +37,7 @@ def main(config: DictConfig) -> None:
     check_new(config)
     for name, least in (("pairs", 1), ("context", 1), ("horizon", 1), ("seed", 0)):
         check_whole(name, config[name], least)
+    check_number("fps", config.fps)
     if not 0 < config.fps <= 50:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most")
     folders = [resolve(Path(config[name])) for name in ("a", "b")]

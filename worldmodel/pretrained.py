@@ -54,12 +54,16 @@ def from_pretrained(path: Path | str, *, feedback: str = "features", device: str
         config = ModelConfig.from_mapping(checkpoint.model_config)
     except ConfigError as error:
         raise CheckpointError(f"{path}: config.json: {error}; use the version that wrote it") from error
-    model = build(config, checkpoint.spec, feedback=feedback)
     try:
+        with torch.device("meta"):  # which takes no memory, whatever sizes somebody wrote into config.json
+            shapes = {name: weight.to("meta") for name, weight in checkpoint.weights.items()}
+            build(config, checkpoint.spec, feedback=feedback).load_state_dict(shapes)
+        model = build(config, checkpoint.spec, feedback=feedback)
         model.load_state_dict(checkpoint.weights)
-    except RuntimeError as error:
+    except (RuntimeError, ArithmeticError) as error:
+        told = " ".join(str(error).split())[:600]  # it lists every name
         raise CheckpointError(
-            f"{path}: the weights do not fit config.json ({error}); use the version that wrote it"
+            f"{path}: the weights do not fit config.json ({told}); use the version that wrote it"
         ) from error
     model.to(device)
     return channels_last(model).eval()

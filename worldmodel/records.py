@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from worldmodel.errors import DataError
 from worldmodel.pictures.video import Frames, gif
+
+LARGEST = 1e100  # of a record's numbers: their squares are numbers too
 
 
 class Records:
@@ -73,6 +77,36 @@ class Records:
 def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
     """The records of one kind, in the order written; raises as `read_all_records`."""
     return [record for record in read_all_records(path) if record["kind"] == kind]
+
+
+@contextmanager
+def telling(path: Path) -> Iterator[None]:
+    """Around what is made of a log's records: DataError naming the log where they are not as we write them."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise DataError(f"{path} has a record that is not as we write it ({error!r:.200}): give another log") from error
+
+
+def numbers(values: Any) -> list[float]:
+    """Numbers of a record; ValueError where they are none, not finite, or not in a list."""
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"{values!r:.80} where there should be a list of numbers")
+    return [number(value) for value in values]
+
+
+def number(value: Any) -> float:
+    """A number of a record; ValueError where it is none, or not finite."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST:
+        raise ValueError(f"{value!r:.80} where there should be a number")
+    return value
+
+
+def text(value: Any) -> str:
+    """A word of a record; ValueError where it is none."""
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} where there should be text")
+    return value
 
 
 def read_all_records(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.augmentation import shift
-from worldmodel.errors import ConfigError, check_whole
+from worldmodel.errors import ConfigError, check_number, check_whole
 from worldmodel.gaussian import Gaussian
 from worldmodel.model import Model
 from worldmodel.state import Skips
@@ -39,6 +39,7 @@ class Unrolling:
         for name, least in (("context", 1), ("open_loop", 0), ("stride", 1), ("shift", 0)):
             check_whole(f"train.unrolling.{name}", getattr(self, name), least)
         for name in ("draw_observed", "draw_forced", "draw_open_loop"):
+            check_number(f"train.unrolling.{name}", getattr(self, name))
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"train.unrolling.{name} is {getattr(self, name)}: set a share in [0, 1]")
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import yaml
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.errors import ConfigError
 from worldmodel.files import remove_leftovers, write_atomic
 from worldmodel.provenance import last_origin, other_machine, other_versions
+from worldmodel.settings import check_kinds
 
 CONFIG = "config.yaml"
 ANYWAY = "anyway"
@@ -21,11 +25,38 @@ _log = logging.getLogger(__name__)
 
 
 def read_config(folder: Path) -> DictConfig:
-    """The configuration that a run was made with; empty where the folder has none."""
+    """The configuration that a run was made with; empty where the folder has none.
+
+    It may be somebody else's, so it is plain values: no tag makes an object, no ``${...}`` is looked up (which could
+    read the environment), and no alias grows into gigabytes. `make_run` writes none of these.
+
+    Raises ConfigError where it is anything else.
+    """
     path = folder / CONFIG
-    config = OmegaConf.load(path) if path.is_file() else OmegaConf.create()
-    assert isinstance(config, DictConfig)
+    if not path.is_file():
+        return OmegaConf.create()
+    try:
+        text = path.read_text()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has aliases, which no run writes")
+        config = OmegaConf.load(StringIO(text))
+        if not isinstance(config, DictConfig):
+            raise ValueError("it is a list")
+        if looked_up := _interpolations(OmegaConf.to_container(config)):
+            raise ValueError(f"it refers to {looked_up[0]}, where a run writes values alone")
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{path} cannot be read as a run's configuration ({told}): restore it") from error
     return config
+
+
+def _interpolations(value: Any) -> list[str]:
+    """Strings within plain values that OmegaConf would look up."""
+    if isinstance(value, dict):
+        return [found for pair in value.items() for part in pair for found in _interpolations(part)]
+    if isinstance(value, list):
+        return [found for part in value for found in _interpolations(part)]
+    return [value] if isinstance(value, str) and "${" in value else []
 
 
 def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[str]) -> DictConfig:
@@ -33,7 +64,7 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
 
     Over that one go the plain values given on the command line (``episodes=80``). Environment, model and other groups,
     what is `fixed`, and the versions of packages cannot change, unless ``resume=anyway`` says so; then what was given
-    on the command line wins.
+    on the command line wins. Whether a file is `trusted` is said anew each time: a run's folder may be somebody else's.
 
     Args:
         config: as composed; `run` names the folder, `resume` says whether it must hold a run.
@@ -58,13 +89,17 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
     lacking = sorted(set(config) - set(saved))
     if lacking:
         raise ConfigError(f"{written} lacks {', '.join(lacking)}: resume with the version that began it")
-    merged = OmegaConf.merge(saved, {"run": str(folder), "resume": True})
+    kinds, known = (cast(dict[str, Any], OmegaConf.to_container(each)) for each in (config, saved))
+    if odd := sorted(key for key in kinds if isinstance(kinds[key], dict) != isinstance(known[key], dict)):
+        raise ConfigError(f"{written} has another kind of {', '.join(odd)}: resume with the version that began it")
+    values = {"run": str(folder), "resume": True, **({"trusted": config.trusted} if "trusted" in config else {})}
+    merged = OmegaConf.merge(saved, values)
     assert isinstance(merged, DictConfig)
     changes: list[str] = []
     for override in overrides:
         path = override.lstrip("+~").partition("=")[0]
         key = path.partition(".")[0].partition("/")[0]
-        if key not in saved or key in ("run", "resume"):
+        if key not in saved or key in values:
             continue
         # A group is chosen whole; within one, and beside them, a single value is set.
         path = path if OmegaConf.select(config, path) is not None else key
@@ -81,6 +116,7 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
         )
     for change in [*changes, *other_machine(origin)]:
         _log.warning("%s goes on with %s: it may not end as it would have", folder, change)
+    check_kinds(merged)
     return merged
 
 

@@ -62,8 +62,8 @@ def main(config: DictConfig) -> None:
     config = run_config(config, HydraConfig.get().overrides.task, fixed=("seed",))
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     checkpoints = Path(config.run) / "checkpoints"
-    for key in ("updates", "save_every", "context", "horizon"):
-        check_whole(key, config[key], 1)
+    for key, least in (("updates", 1), ("save_every", 1), ("context", 1), ("horizon", 1), ("seed", 0)):
+        check_whole(key, config[key], least)
     fabric = make_fabric(config.accelerator, config.devices, config.precision)
     fitted, held_out = split_all(settings["data"], config.held_out)
     replay = Replay(fitted)

@@ -17,7 +17,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from worldmodel.errors import CheckpointError, ConfigError, DivergedError, check_whole
+from worldmodel.errors import CheckpointError, ConfigError, DivergedError, check_number, check_whole
 from worldmodel.hardware import chosen_precision
 from worldmodel.late_gradients import late_gradients
 from worldmodel.losses import Weights, elbo
@@ -60,8 +60,8 @@ class TrainConfig:
         for key in ("batch", "window"):
             check_whole(f"train.{key}", getattr(self, key), 1)
         for key in ("learning_rate", "clip"):
-            if not 0 < getattr(self, key) < math.inf:
-                raise ConfigError(f"train.{key} is {getattr(self, key)}: set a finite number > 0")
+            check_number(f"train.{key}", getattr(self, key), above=0)
+        check_number("train.ema_decay", self.ema_decay)
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"train.ema_decay is {self.ema_decay}: set a share >= 0 and < 1")
         if self.window <= self.unrolling.context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from worldmodel.spec import EnvSpec
 VIDEOS = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 ACTIONS = (".csv", ".npy")
+LARGEST = 2**26  # pixels of a video's frame: a few bytes can claim any number, which would be made room for
 MULTIPLE = 16  # of the sides of frames, for encoders to halve
 
 
@@ -50,12 +52,16 @@ class Cut:
 def find_videos(folder: Path, pattern: str = "**/*") -> list[Path]:
     """Video files, and folders that hold pictures, which match a pattern; in their natural order.
 
-    Raises DataError where there are none.
+    Raises DataError where there are none, ConfigError for what is no pattern.
     """
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: give one with videos, or with folders of pictures")
-    found = [path for path in folder.glob(pattern) if path.suffix.lower() in VIDEOS and path.is_file()]
-    found += [path for path in folder.glob(pattern) if path.is_dir() and _pictures(path)]
+    try:
+        matching = list(folder.glob(pattern))
+    except (ValueError, NotImplementedError) as error:
+        raise ConfigError(f"pattern is {pattern!r} ({error}): set one below the folder, such as **/*.mp4") from error
+    found = [path for path in matching if path.suffix.lower() in VIDEOS and path.is_file()]
+    found += [path for path in matching if path.is_dir() and _pictures(path)]
     if not found and _pictures(folder):
         found = [folder]
     if not found:
@@ -148,6 +154,17 @@ def fit_frame(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(kept.resize((width, height), Image.Resampling.LANCZOS))
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """(h, w, 3) uint8, of a file that Pillow reads; DataError for another, and one too large to be meant."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(image.convert("RGB"))
+    except Exception as error:  # of whatever a damaged file makes Pillow's many readers raise
+        raise DataError(f"{path} cannot be read as a picture ({error}): copy it again, or give another") from error
+
+
 def actions_path(path: Path) -> Path:
     """Where a video's actions are: beside it, under its name, as .npy or .csv; DataError where there are none."""
     for suffix in ACTIONS:
@@ -159,9 +176,11 @@ def actions_path(path: Path) -> Path:
 def read_actions(path: Path) -> np.ndarray:
     """(n, a) float32, of a NumPy file without objects, or of comma-separated numbers; DataError for anything else."""
     try:
-        found = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-        actions = np.asarray(found, np.float32)
-    except (ValueError, TypeError, OSError, EOFError) as error:
+        if path.suffix == ".npy":  # mapped, so that a shape which the file does not have takes no memory
+            actions = np.array(np.load(path, mmap_mode="r", allow_pickle=False), np.float32)
+        else:
+            actions = np.loadtxt(path, np.float32, delimiter=",", ndmin=2)
+    except Exception as error:  # of whatever a damaged file makes NumPy raise
         raise DataError(f"{path} cannot be read as actions ({error}): give rows of numbers") from error
     if actions.ndim != 2 or 0 in actions.shape:
         raise DataError(f"{path} holds an array {actions.shape}: give actions (n, a), a row each")
@@ -183,12 +202,7 @@ def _actions(path: Path, spec: EnvSpec) -> np.ndarray | None:
 def _frames(path: Path) -> Iterator[np.ndarray]:
     """(h, w, 3) uint8 each."""
     if path.is_dir():
-        for file in _pictures(path):
-            try:
-                with Image.open(file) as image:
-                    yield np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise DataError(f"{file} cannot be read as a picture ({error}): copy it again") from error
+        yield from map(read_picture, _pictures(path))
         return
     packets = 0
     try:
@@ -197,6 +211,7 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
                 raise DataError(f"{path} holds no video: give another file")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
+            stream.codec_context.options = {"max_pixels": str(LARGEST)}
             for packet in container.demux(stream):
                 packets += packet.size > 0
                 for frame in packet.decode():

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from worldmodel.command import command
 from worldmodel.episode import load_episode
-from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.errors import ConfigError, DataError, check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.held_out import held_out_episodes
 from worldmodel.pictures.open_loop import imagine_open_loop
@@ -24,6 +24,7 @@ from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.run_folder import new_run
 from worldmodel.series import resolve
+from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
@@ -34,8 +35,10 @@ def main(config: DictConfig) -> None:
     prepare_threads()
     for name, least in (("episode", 0), ("columns", 2), ("scale", 1)):
         check_whole(name, config[name], least)
+    check_number("fps", config.fps)
     if not 0 < config.fps <= 50:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most, as GIFs can")
+    check_text("checkpoint", config.checkpoint)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
     if config.episode >= len(files):

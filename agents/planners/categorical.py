@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, check_warm_start, finite_elites, joined
+from agents.planners.planner import Plan, Score, check_counts, check_warm_start, finite_elites, joined
+from worldmodel.errors import check_number
 
 # A warm start counts for half, a fresh start for the rest: what a fresh std is to a warm-started Gaussian.
 WARM_START_WEIGHT = 0.5
@@ -40,7 +41,7 @@ class CategoricalCEM:
 
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations, elites=self.elites)
-        check_positive("smoothing", self.smoothing)
+        check_number("planner.smoothing", self.smoothing, above=0)
 
     def plan(
         self,

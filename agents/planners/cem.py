@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
+from agents.planners.planner import Plan, Score, check_counts, finite_elites, first_mean, joined
+from worldmodel.errors import check_number
 
 # Elites that agree exactly, or a lone finite one, must not end the search: PlaNet adds this to the variance.
 VARIANCE_FLOOR = 1e-6
@@ -36,7 +37,7 @@ class CEM:
 
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations, elites=self.elites)
-        check_positive("initial_std", self.initial_std)
+        check_number("planner.initial_std", self.initial_std, above=0)
 
     def plan(
         self,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from agents.planners.noise import coloured_noise
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
-from worldmodel.errors import ConfigError
+from agents.planners.planner import Plan, Score, check_counts, finite_elites, first_mean, joined
+from worldmodel.errors import ConfigError, check_number
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,11 @@ class ICEM:
 
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations, elites=self.elites)
-        check_positive("initial_std", self.initial_std)
-        if not 0 <= self.beta < math.inf:
-            raise ConfigError(f"beta is {self.beta}: set planner.beta to a finite number >= 0")
-        if not 1 <= self.decay < math.inf:
-            raise ConfigError(f"decay is {self.decay}: set planner.decay to a finite number >= 1")
+        check_number("planner.initial_std", self.initial_std, above=0)
+        check_number("planner.beta", self.beta, least=0)
+        check_number("planner.decay", self.decay, least=1)
         for name in ("keep", "momentum"):
+            check_number(f"planner.{name}", getattr(self, name))
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}: set planner.{name} to a share in [0, 1)")
 

@@ -40,7 +40,7 @@ def make_planner(config: Mapping[str, Any], spec: EnvSpec, *, horizon: int) -> P
     if "horizon" in settings and settings["horizon"] is None:
         settings["horizon"] = horizon
     name = settings.pop("kind", None)
-    if name not in PLANNERS:
+    if not isinstance(name, str) or name not in PLANNERS:
         raise ConfigError(f"planner.kind is {name!r}: set one of {', '.join(PLANNERS)}")
     kinds = PLANNERS[name]
     if spec.action_kind not in kinds:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.planners.planner import Plan, Score, check_counts, check_positive, finite_elites, first_mean, joined
+from agents.planners.planner import Plan, Score, check_counts, finite_elites, first_mean, joined
+from worldmodel.errors import check_number
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class MPPI:
     def __post_init__(self) -> None:
         check_counts(horizon=self.horizon, candidates=self.candidates, iterations=self.iterations)
         for name in ("temperature", "initial_std", "least_std"):
-            check_positive(name, getattr(self, name))
+            check_number(f"planner.{name}", getattr(self, name), above=0)
 
     def plan(
         self,

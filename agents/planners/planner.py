@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -112,12 +111,6 @@ def first_mean(warm_start: Plan | None, horizon: int, low: Tensor) -> Tensor:
         return torch.zeros(horizon, len(low), device=low.device)
     check_warm_start(warm_start, horizon, len(low))
     return warm_start.mean
-
-
-def check_positive(name: str, value: float) -> None:
-    """Raises ConfigError unless the planner's setting `name` is finite and above 0."""
-    if not 0 < value < math.inf:
-        raise ConfigError(f"{name} is {value}: set planner.{name} to a finite number > 0")
 
 
 def check_counts(**counts: int) -> None:

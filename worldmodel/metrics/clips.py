@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, DataError
-from worldmodel.metrics.networks import sha256
+from worldmodel.hashes import check_sha256
 
 Stream = Callable[[Tensor], Tensor]
 """Clips (b, t, c, h, w) in [0, 1] to features (b, d)."""
@@ -71,12 +71,7 @@ class I3D:
     LEAST = 9  # frames of a clip, which its strides would otherwise use up
 
     def __init__(self, path: Path, expected: str) -> None:
-        self.hash = sha256(path)
-        if self.hash != expected.lower():
-            raise ConfigError(
-                f"{path} has the SHA-256 {self.hash}, not {expected or 'one that you gave'}: it is not loaded, since "
-                "such files hold code; give the hash of a file that you trust"
-            )
+        self.hash = check_sha256(path, expected, "weights.i3d_sha256")
         try:
             self._network = torch.jit.load(path, map_location="cpu").eval()
             self(torch.zeros(1, self.LEAST, 3, 16, 16))

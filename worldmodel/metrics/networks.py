@@ -5,7 +5,6 @@ The layout is torchvision's, so that its files of weights load; torchvision itse
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -145,15 +144,6 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     if not (isinstance(found, Mapping) and all(isinstance(value, Tensor) for value in found.values())):
         raise ConfigError(f"{path} holds no weights by name: give a state_dict")
     return found
-
-
-def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal; ConfigError where there is none."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror}): give the file of weights") from error
 
 
 def _first_line(error: Exception) -> str:

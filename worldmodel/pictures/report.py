@@ -16,10 +16,11 @@ from worldmodel.pictures.model_sections import model_sections
 from worldmodel.pictures.page import Media, Page, Section, embedded, render
 from worldmodel.pictures.themed import themed_svg
 from worldmodel.published import ENV_FRAMES, published_returns
-from worldmodel.records import read_records
+from worldmodel.records import read_records, telling
 from worldmodel.run_folder import CONFIG, read_config
 
 LADDER = "ladder.txt"
+HEADER = ("command", "commit", "dirty", "machine", "versions")  # of a log, what the page tells of it
 PARTS = {"playing": "episode", "fitting": "fit", "dreaming": "dream"}  # and the records whose seconds are theirs
 VIDEOS = {
     "dream.mp4": "An evaluated episode beside what the model imagines of it",
@@ -36,25 +37,24 @@ PICTURES = {
 def write_report(run: Path) -> Path:
     """Writes `report.html` into a run folder; it opens without a network.
 
-    Raises DataError for a folder that holds no run.
+    Raises DataError for a folder that holds no run, or a log that is none of ours.
     """
     metrics = run / "metrics.jsonl"
     if not (run / CONFIG).is_file() and not metrics.is_file():
         raise DataError(f"{run} holds no run (neither {CONFIG} nor metrics.jsonl): give the folder of one")
     records = _records(metrics)
     headers = records.get("header", [])
-    sections = [
-        *_learning(run, records),
-        *_outcomes(run, records),
-        *model_sections(run),
-        *_fitting(records),
-        *_effort(records),
-        *_media(run),
-        *_configuration(run),
-    ]
+    model = model_sections(run)
+    with telling(metrics):
+        told = [_learning(run, records), _outcomes(run, records), model, _fitting(records), _effort(records)]
+        sections = [section for part in (*told, _media(run), _configuration(run)) for section in part]
+        header = (
+            {key: headers[0][key] for key in HEADER} | {"versions": dict(headers[0]["versions"])} if headers else None
+        )
+        page = Page(_title(run, records), header, _cards(records), sections)
+        text = render(page)
     path = run / "report.html"
-    page = Page(_title(run, records), headers[0] if headers else None, _cards(records), sections)
-    write_atomic(path, render(page).encode())
+    write_atomic(path, text.encode())
     return path
 
 
