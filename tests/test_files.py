@@ -152,7 +152,7 @@ def test_names_that_are_no_files_are_refused(folder: Path, name: str) -> None:
     (folder / "loop").symlink_to("loop")
     (folder / "device").symlink_to("/dev/zero")
     os.mkfifo(folder / "pipe")
-    (folder / MANIFEST).write_text(json.dumps({"sha256": {name: HELLO}}))
+    (folder / MANIFEST).write_text(json.dumps({"schema_version": 1, "sha256": {name: HELLO}}))
     with pytest.raises(CheckpointError) as error:
         verify_manifest(folder)
     told = {"device": "lies outside", "deep": "is missing", "pipe": "is missing", "": "is missing", ".": "is missing"}
@@ -162,7 +162,7 @@ def test_names_that_are_no_files_are_refused(folder: Path, name: str) -> None:
 
 def test_a_link_within_the_folder_is_a_file_like_any_other(folder: Path) -> None:
     (folder / "link").symlink_to("a.txt")
-    (folder / MANIFEST).write_text(json.dumps({"sha256": {"link": HELLO}}))
+    (folder / MANIFEST).write_text(json.dumps({"schema_version": 1, "sha256": {"link": HELLO}}))
     verify_manifest(folder)
 
 

@@ -235,6 +235,6 @@ def test_manifests_are_checked_to_the_letter(checkpoint: Path) -> None:
         with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
             read_checkpoint(checkpoint)
     twice = json.dumps(listed)[:-1] + ', "config.json": "' + "0" * 64 + '"}'
-    (checkpoint / MANIFEST).write_text('{"sha256": ' + twice + "}")
+    (checkpoint / MANIFEST).write_text('{"schema_version": 1, "sha256": ' + twice + "}")
     with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         read_checkpoint(checkpoint)
