@@ -13,6 +13,7 @@ from worldmodel.files import (
     MANIFEST,
     atomic_folder,
     is_leftover,
+    read_manifest,
     remove_folder,
     remove_leftovers,
     temporary_path,
@@ -125,11 +126,23 @@ def test_missing_cut_off_and_unlisted_files_are_named(folder: Path) -> None:
         verify_manifest(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"sha256": 3}', '{"sha256": {"a.txt": 3}}', '"\xff'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "{}", '"\xff', '{"sha256": {"a.txt": "0"}}', '{"schema_version": 1}'),
+        *('{"schema_version": 1, "sha256": 3}', '{"schema_version": 1, "sha256": {"a.txt": 3}}'),
+    ],
+)
 def test_a_manifest_that_is_none_is_an_error(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"manifest\.json is damaged"):
         verify_manifest(folder)
+
+
+def test_a_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_text('{"schema_version": 2, "sha256": {}}')
+    with pytest.raises(CheckpointError, match="has schema version 2, this code reads 1: use the code that wrote it"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../outside", "deep/../../outside", "ABSOLUTE", "link"])
