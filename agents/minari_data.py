@@ -189,7 +189,7 @@ def _our_spec(dataset: str, ours: dict[str, Any]) -> EnvSpec:
     version = ours["schema_version"]
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{dataset} has schema version {version}, this code reads {SCHEMA_VERSION}: use a newer version"
+            f"{dataset} has schema version {version!s:.40}, this code reads {SCHEMA_VERSION}: use a newer version"
         )
     return EnvSpec.from_json(ours["spec"])
 

@@ -31,6 +31,7 @@ KINDS = {
     "a list of numbers for paths": (TRAIN, "data=[1]", "data is 1: set text"),
     "null for a path": (TRAIN, "data=null", "data is None: set text"),
     "a mapping for a choice": (EVALUATE, "feedback={a: 1}", "feedback is {'a': 1}: set text"),
+    "a name too long": (TRAIN, "data=" + "x" * 300, "and has a name of 300 bytes: files take 255"),
     "empty text": (VIDEOS, "name=", "name is '': set text"),
     "no value": (TRAIN, "data=???", "data is missing: set data="),
     "no machine's size": (SUMMARY, "model.hidden=1000000000000", "set a whole number >= 1 and <= 1048576"),

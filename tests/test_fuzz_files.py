@@ -62,7 +62,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("config.json", 150), ("model.safetensors", 150), ("contexts.safetensors", 150), ("trainer.pt", 200)],
+    [("config.json", 250), ("model.safetensors", 250), ("contexts.safetensors", 250), ("trainer.pt", 300)],
 )
 def test_checkpoints(checkpoint: Path, tmp_path: Path, name: str, count: int) -> None:
     folder = tmp_path / "000001"
@@ -93,7 +93,7 @@ def test_manifests(checkpoint: Path, tmp_path: Path) -> None:
         latest(folder.parent)
         read_checkpoint(folder)
 
-    fuzz("manifests", path.read_bytes(), path.write_bytes, load, 300)
+    fuzz("manifests", path.read_bytes(), path.write_bytes, load, 500)
 
 
 def test_episodes(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_episodes(tmp_path: Path) -> None:
         replay.sample(2, 3, np.random.default_rng(0), minimum=2)
         replay.contexts(2, 2, np.random.default_rng(0))
 
-    fuzz("episodes", path.read_bytes(), path.write_bytes, load, 600)
+    fuzz("episodes", path.read_bytes(), path.write_bytes, load, 1000)
 
 
 def test_configurations_of_runs(tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_configurations_of_runs(tmp_path: Path) -> None:
         check_held_out(run / "checkpoints" / "000001", [tmp_path / "a.safetensors"])
 
     data = OmegaConf.to_yaml(OmegaConf.create(values)).encode()
-    fuzz("configurations of runs, as YAML", data, path.write_bytes, load, 400)
-    fuzz("configurations of runs, as JSON", json.dumps(values).encode(), path.write_bytes, load, 400)
-    fuzz("what runs say of their data", json.dumps(values).encode(), path.write_bytes, held, 400)
+    fuzz("configurations of runs, as YAML", data, path.write_bytes, load, 600)
+    fuzz("configurations of runs, as JSON", json.dumps(values).encode(), path.write_bytes, load, 600)
+    fuzz("what runs say of their data", json.dumps(values).encode(), path.write_bytes, held, 600)
 
 
 def make_film(kind: str, path: Path) -> None:
@@ -145,7 +145,7 @@ def pictures_frame() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("gif", 200), ("mp4", 200)])
+@pytest.mark.parametrize(("kind", "count"), [("gif", 300), ("mp4", 300)])
 def test_videos(tmp_path: Path, kind: str, count: int) -> None:
     path = tmp_path / f"a.{kind}"
     make_film(kind, path)
@@ -168,7 +168,7 @@ def test_pictures(tmp_path: Path, kind: str) -> None:
         read_goal(path, (16, 16))
         list(video_episodes(folder, SIZE, video_spec("test", SIZE)))
 
-    fuzz(f"pictures, {kind}", path.read_bytes(), path.write_bytes, load, 200)
+    fuzz(f"pictures, {kind}", path.read_bytes(), path.write_bytes, load, 300)
 
 
 @pytest.mark.parametrize("kind", ["npy", "csv"])
@@ -176,7 +176,7 @@ def test_actions(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     rows = np.random.default_rng(0).uniform(-1, 1, (5, 2)).astype(np.float32)
     np.save(path, rows) if kind == "npy" else np.savetxt(path, rows, delimiter=",")
-    fuzz(f"actions, {kind}", path.read_bytes(), path.write_bytes, lambda: read_actions(path), 600)
+    fuzz(f"actions, {kind}", path.read_bytes(), path.write_bytes, lambda: read_actions(path), 1000)
 
 
 def test_records_of_bair(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_records_of_bair(tmp_path: Path) -> None:
         list(bair_episodes(path, bair_spec(bounds)))
 
     whole = path.read_bytes()
-    fuzz("TFRecords", whole, path.write_bytes, load, 400)
+    fuzz("TFRecords", whole, path.write_bytes, load, 600)
     # The same, changed where there are no pixels, which are most of it.
     for index, frame in enumerate(frames):
         whole = whole.replace(frame.tobytes(), b"<%d>" % index)
@@ -199,7 +199,7 @@ def test_records_of_bair(tmp_path: Path) -> None:
             data = data.replace(b"<%d>" % index, frame.tobytes())
         path.write_bytes(data)
 
-    fuzz("TFRecords but for their pixels", whole, put, load, 400)
+    fuzz("TFRecords but for their pixels", whole, put, load, 600)
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
@@ -209,7 +209,7 @@ def test_weights(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"a.{kind}"
     weights = {"features.0.weight": torch.arange(6.0), "features.0.bias": torch.ones(2)}
     torch.save(weights, path) if kind == "pth" else save_file(weights, path)
-    fuzz(f"weights, {kind}", path.read_bytes(), path.write_bytes, lambda: read_weights(path), 300)
+    fuzz(f"weights, {kind}", path.read_bytes(), path.write_bytes, lambda: read_weights(path), 500)
 
 
 def test_zips_of_sb3(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_zips_of_sb3(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("data", "policy.pth", "pytorch_variables.pth"):
             archive.writestr(name, os.urandom(20))
-    fuzz("zips of SB3", path.read_bytes(), path.write_bytes, lambda: load_sb3(path, "PPO"), 400)
+    fuzz("zips of SB3", path.read_bytes(), path.write_bytes, lambda: load_sb3(path, "PPO"), 600)
 
 
 @pytest.mark.parametrize("name", ["main_data.hdf5", "metadata.json"])

@@ -30,7 +30,7 @@ def test_logs(tmp_path: Path) -> None:
         results_table(studies)
         panels(studies)
 
-    fuzz("logs of runs", path.read_bytes(), path.write_bytes, load, 500)
+    fuzz("logs of runs", path.read_bytes(), path.write_bytes, load, 800)
 
 
 def test_logs_of_collections(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_logs_of_studies(tmp_path: Path) -> None:
         claims_table(log)
         lines(log)
 
-    fuzz("logs of studies", data, path.write_bytes, load, 300)
+    fuzz("logs of studies", data, path.write_bytes, load, 500)
     fuzz("what studies planned", data, path.write_bytes, lambda: control(Log(path)), 8)
 
 
@@ -99,5 +99,5 @@ def test_votes(tmp_path: Path) -> None:
 
     for name, path in files.items():
         whole = path.read_bytes()
-        fuzz(f"{name} of a preference", whole, path.write_bytes, load, 400)
+        fuzz(f"{name} of a preference", whole, path.write_bytes, load, 600)
         path.write_bytes(whole)

@@ -94,6 +94,8 @@ def _sequence(record: dict[str, Any], path: Path) -> tuple[np.ndarray, np.ndarra
         actions = np.array([record[ACTION.format(i)].float_list.value for i in range(count)])
     except (KeyError, IndexError, ValueError) as error:
         raise DataError(f"{path} lacks a frame or an action ({error!r}): give BAIR's records") from error
+    if not np.isfinite(actions).all():
+        raise DataError(f"{path} has actions that are not finite: leave it out")
     if count < 2 or actions.ndim != 2 or 0 in actions.shape or any(len(picture) != size for picture in pictures):
         raise DataError(
             f"{path} has a record of {count} frames named {FRAME.format(0)}, ...: it must have two or more, of {size} "

@@ -130,9 +130,8 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         config = json.loads((folder / CONFIG).read_bytes())
         version = config["schema_version"]
         if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{folder} has schema version {version}, this code reads {SCHEMA_VERSION}: use the code that wrote it"
-            )
+            said = f"{folder} has schema version {version!s:.40}, this code reads {SCHEMA_VERSION}"
+            raise CheckpointError(f"{said}: use the code that wrote it")
         return Checkpoint(
             folder=folder,
             model_config=config["model"],

@@ -234,7 +234,9 @@ def _parse(file: BinaryIO) -> EpisodeHeader:
     if version is None:
         raise DataError("is a safetensors file but no episode: it has no schema_version; give an episode's file")
     if version != str(SCHEMA_VERSION):
-        raise DataError(f"has schema version {version}, this code reads {SCHEMA_VERSION}: use the code that wrote it")
+        raise DataError(
+            f"has schema version {version!s:.30}, this code reads {SCHEMA_VERSION}: use the code that wrote it"
+        )
     expected = start + max(entry["data_offsets"][1] for entry in entries.values())
     if size != expected:
         raise DataError(f"is cut off or padded: {size} bytes of {expected}; delete it or copy it again")

@@ -5,6 +5,8 @@ Each message says what is wrong, the numbers, and the mend. Entry points print t
 
 import sys
 
+LARGEST = 2**63 - 1  # whole number that torch and NumPy take
+
 
 class WorldModelError(Exception):
     """Base of every error a user can cause and mend."""
@@ -34,18 +36,19 @@ class EnvFailure(EnvError):
     """An environment that failed while it was played: the episode in hand is lost, another may be played."""
 
 
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raises ConfigError unless the setting `name` is a whole number from `least` on, to `most` if there is one."""
-    if type(value) is not int or value < least or (most is not None and value > most):
-        end = "" if most is None else f" and <= {most}"
+def check_whole(name: str, value: object, least: int, most: int = LARGEST) -> None:
+    """Raises ConfigError unless the setting `name` is a whole number from `least` to `most`."""
+    if type(value) is not int or not least <= value <= most:
+        end = "" if most == LARGEST else f" and <= {most}"
         raise ConfigError(f"{name} is {value!r}: set a whole number >= {least}{end}")
 
 
 def check_number(name: str, value: object, *, least: float | None = None, above: float | None = None) -> None:
     """Raises ConfigError unless the setting `name` is a finite number, from `least` on or above `above`."""
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if finite and (least is None or value >= least) and (above is None or value > above):  # type: ignore[operator]
-        return
+    if type(value) is float or type(value) is int:
+        finite = abs(value) <= (LARGEST if type(value) is int else sys.float_info.max)
+        if finite and (least is None or value >= least) and (above is None or value > above):
+            return
     end = "" if least is None else f" >= {least}"
     end += "" if above is None else f" > {above}"
     raise ConfigError(f"{name} is {value!r}: set a finite number{end}")

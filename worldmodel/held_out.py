@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from worldmodel.errors import ConfigError, DataError, check_number
+from omegaconf import OmegaConf
+
+from worldmodel.errors import DataError, check_number
 from worldmodel.folders import split
 from worldmodel.run_folder import read_config
+from worldmodel.settings import check_texts
 
 
 def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
@@ -61,12 +65,10 @@ def _fitted_to(run: Path) -> list[Path]:
 
 def _train_data(run: Path) -> tuple[Sequence[Path], float]:
     """Its folders of data, and the share of each that it holds out; none where the run is of another command."""
-    config = read_config(run)
+    config: Any = OmegaConf.to_container(read_config(run))
     if "held_out" not in config:
         return [], 0.0
-    data, share = config.get("data"), config.held_out
-    folders = [data] if isinstance(data, str) else data
-    if not (isinstance(folders, Sequence) and all(isinstance(folder, str) for folder in folders)):
-        raise ConfigError(f"{run} was fitted to data {data!r:.80}: restore its config.yaml, which should name folders")
+    data, share = config.get("data"), config["held_out"]
+    check_texts("data", data)
     check_number("held_out", share, least=0)
-    return [Path(folder) for folder in folders], float(share)
+    return [Path(folder) for folder in ([data] if isinstance(data, str) else data)], float(share)

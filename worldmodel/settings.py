@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
 
+LONGEST = 255  # bytes of a file's name on Linux
 TEXT = (
     *("a", "accelerator", "algorithm", "b", "dataset", "device", "feedback", "goal_cost", "host", "latents", "name"),
     *("pattern", "policy", "records", "rendering", "run", "videos"),
@@ -47,8 +48,11 @@ def check_texts(name: str, value: object) -> None:
 
 
 def check_text(name: str, value: object) -> None:
-    """Raises ConfigError unless the setting `name` is text, of one character or more."""
+    """Raises ConfigError unless the setting `name` is text, of one character or more, which a path can be."""
     if isinstance(value, str) and value and "\0" not in value:
+        longest = max(len(part) for part in value.encode(errors="replace").split(b"/"))
+        if longest > LONGEST:
+            raise ConfigError(f"{name} is {value[:40]!r}... and has a name of {longest} bytes: files take {LONGEST}")
         return
     number = isinstance(value, int | float) and not isinstance(value, bool)
     mend = f"set text, in quotes twice: {name}=\"'{value}'\"" if number else "set text"

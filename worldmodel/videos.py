@@ -210,6 +210,8 @@ def _frames(path: Path) -> Iterator[np.ndarray]:
             if not container.streams.video:
                 raise DataError(f"{path} holds no video: give another file")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DataError(f"{path} is in a format that FFmpeg does not decode here: give another file")
             stream.thread_type = "AUTO"
             stream.codec_context.options = {"max_pixels": str(LARGEST)}
             for packet in container.demux(stream):

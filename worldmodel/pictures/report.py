@@ -16,7 +16,7 @@ from worldmodel.pictures.model_sections import model_sections
 from worldmodel.pictures.page import Media, Page, Section, embedded, render
 from worldmodel.pictures.themed import themed_svg
 from worldmodel.published import ENV_FRAMES, published_returns
-from worldmodel.records import read_records, telling
+from worldmodel.records import numbers, read_records, telling
 from worldmodel.run_folder import CONFIG, read_config
 
 LADDER = "ladder.txt"
@@ -46,6 +46,8 @@ def write_report(run: Path) -> Path:
     headers = records.get("header", [])
     model = model_sections(run)
     with telling(metrics):
+        for record in (record for found in records.values() for record in found if "returns" in record):
+            numbers(record["returns"])
         told = [_learning(run, records), _outcomes(run, records), model, _fitting(records), _effort(records)]
         sections = [section for part in (*told, _media(run), _configuration(run)) for section in part]
         header = (
