@@ -26,8 +26,7 @@ from worldmodel.pictures.report import write_report
 from worldmodel.records import read_records
 from worldmodel.run_folder import run_config
 
-# in a resumed run
-FIXED = ("seed", "budget", "rendering", "checkpoint", "feedback", "latents", "goal", "goal_cost")
+FREE = ("episodes", "env_timeout")  # to change in a resumed run
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="cem_plan")
@@ -35,7 +34,7 @@ FIXED = ("seed", "budget", "rendering", "checkpoint", "feedback", "latents", "go
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     learner = make_learner(config)
     print(f"run folder: {learner.folder}")
     if not config.checkpoint:

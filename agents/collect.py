@@ -28,11 +28,7 @@ from worldmodel.records import Records
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import resolve
 
-# In a resumed collection all but how many episodes there are and who plays them side by side.
-FIXED = (
-    *("seed", "rendering", "policy", "persistence", "exploration", "precision"),
-    *("checkpoint", "feedback", "latents", "sb3", "algorithm"),
-)
+FREE = ("episodes", "workers", "env_timeout")  # to change in a resumed collection
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="collect")
@@ -40,7 +36,7 @@ FIXED = (
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     if config.checkpoint:
         config.checkpoint = str(resolve(Path(config.checkpoint)))  # one for all workers, should its run go on
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

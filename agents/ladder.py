@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
     overrides = HydraConfig.get().overrides.task
-    config = run_config(config, overrides, fixed=("seed", "rendering", "feedback", "latents", "given"))
+    config = run_config(config, overrides, free=("workers",))
     if not config.resume:
         config.given = overrides
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))

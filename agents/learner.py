@@ -18,12 +18,13 @@ from agents.schedule import Progress
 from agents.seeds import seed_of
 from worldmodel.command import uninterrupted
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
+from worldmodel.files import make_folder
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.reel import open_loop_film
 from worldmodel.pretrained import save_pretrained
 from worldmodel.records import Records
 from worldmodel.replay import Replay
-from worldmodel.series import mark_best, numbered, prune, vacate
+from worldmodel.series import mark_best, numbered, prune
 from worldmodel.trainer import mean_terms
 
 CONTEXTS = 16  # start contexts a checkpoint carries
@@ -57,7 +58,7 @@ class Learner:
 
     def __init__(self, run: Run, *, actor: Actor, name: str, records: Records) -> None:
         for folder in ("episodes", "evaluation", "checkpoints"):
-            (run.folder / folder).mkdir(exist_ok=True)
+            make_folder(run.folder / folder)
         self.folder = run.folder
         self.schedule = run.schedule
         self.env = run.env
@@ -70,6 +71,7 @@ class Learner:
         self.random = RandomActor(run.model.spec)
         self._stopped_within = "terms" in run.saved  # a round that is to be gone on with
         self.round = Round(run.progress, run.saved["terms"]) if self._stopped_within else None
+        self._mark_best()  # again, should a kill have come between a checkpoint and its mark
 
     def collect(self) -> Episode:
         """Plays the next episode, at random while seed episodes are wanted, and files it.
@@ -164,8 +166,7 @@ class Learner:
         path = numbered(folder, progress.episodes)
         self._write(path, progress=asdict(progress), **parts)
         self.round = None
-        if progress.best_episodes is not None and progress.best_return is not None:
-            mark_best(folder, progress.best_episodes, return_mean=progress.best_return)
+        self._mark_best()
         prune(folder)
         return path
 
@@ -183,11 +184,15 @@ class Learner:
             self._write(path, progress=asdict(progress), terms=self.round.terms, **parts)
         return path
 
+    def _mark_best(self) -> None:
+        best, reached = self.progress.best_episodes, self.progress.best_return
+        if best is not None and reached is not None:
+            mark_best(self.folder / "checkpoints", best, return_mean=reached)
+
     def _write(self, path: Path, **state: Any) -> None:
         replay = Replay(self.folder / "episodes")
         rng = np.random.default_rng(seed_of(self.schedule.seed, "contexts", self.progress.episodes))
         contexts = replay.contexts(CONTEXTS, self.schedule.context, rng)
-        vacate(path)
         save_pretrained(path, self.model, contexts, trainer={"trainer": self.trainer.state_dict(), **state})
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ def learn(
         parts: the states of what else learns, for `Learner.save`.
 
     An interruption, or an environment that fails in evaluation, saves the round in hand on its way out, as far as the
-    fit has come.
+    fit has come. What a second signal has cut in two is not saved.
     """
 
     def evaluate() -> str:
@@ -56,8 +56,9 @@ def learn(
                     bar.set_postfix_str("evaluating")
                     line += evaluate()
                 learner.save(**parts())
-            except (Interrupted, EnvFailure):
-                learner.save_within(**before)
+            except (Interrupted, EnvFailure) as end:
+                if not (isinstance(end, Interrupted) and end.torn):
+                    learner.save_within(**before)
                 raise
             bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
             bar.update()

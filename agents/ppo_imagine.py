@@ -34,7 +34,7 @@ from worldmodel.records import read_records
 from worldmodel.replay import Replay
 from worldmodel.run_folder import run_config
 
-FIXED = ("seed", "budget", "rendering", "feedback")  # in a resumed run
+FREE = ("episodes", "env_timeout")  # to change in a resumed run
 # Collecting, a policy that is a distribution samples from it, whatever the number.
 SAMPLED: dict[str, Any] = {"exploration": 1.0, "final_exploration": 1.0, "exploration_episodes": 1}
 
@@ -44,7 +44,7 @@ SAMPLED: dict[str, Any] = {"exploration": 1.0, "final_exploration": 1.0, "explor
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     learner, ppo = make_learner(config)
     print(f"run folder: {learner.folder}")
     print(f"budget {config.budget}: {estimate(learner, ppo)}", flush=True)

@@ -6,23 +6,35 @@ and records but for what clocks gave. What has changed since is said first; exit
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import hydra
-from omegaconf import DictConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.command import command
-from worldmodel.comparison import differences, repeatable_records
+from worldmodel.comparison import differences, digests, repeatable_records
 from worldmodel.errors import ConfigError, DataError, WorldModelError
 from worldmodel.provenance import last_origin, other_machine, other_versions
 from worldmodel.records import read_all_records
-from worldmodel.run_folder import CONFIG
+from worldmodel.run_folder import ANYWAY, CONFIG
 
-COMMANDS = ("agents.cem_plan", "agents.ppo_imagine", "agents.model_free", "agents.collect", "worldmodel.train")
+COMMANDS = {
+    "agents.cem_plan": "cem_plan",
+    "agents.collect": "collect",
+    "agents.model_free": "model_free",
+    "agents.ppo_imagine": "ppo_imagine",
+    "worldmodel.train": "train_model",
+}
+"""What can be repeated, and its configuration."""
+
 OWN = ("run", "resume", "trusted")  # settings that are given anew
 CODE = ("env.id", "goal_cost", "sb3")  # settings that may name code: a module's, or a zip's
 
@@ -31,10 +43,11 @@ CODE = ("env.id", "goal_cost", "sb3")  # settings that may name code: a module's
 @command
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
-    run, again = Path(config.run), Path(config.again)
+    run = Path(config.run)
+    again = Path(config.again or f"{run}-again")
     if (again / CONFIG).exists():
         raise ConfigError(f"{again} already holds a run: set again= to a new folder")
-    count = len(repeatable_records(run))
+    count, known = len(repeatable_records(run)), digests(run)
     calls = recorded_calls(run, trusted=config.trusted)
     origin = last_origin(run / "metrics.jsonl")
     for change in [*other_versions(origin), *other_machine(origin)]:
@@ -46,7 +59,8 @@ def main(config: DictConfig) -> None:
     found = list(differences(run, again))
     for difference in found:
         print(f"differs: {difference}")
-    print(f"{again} differs from {run}" if found else f"{again} is {run} again: {count} records, episodes and weights")
+    same = f"{again} is {run} again: {count} records, {len(known)} files of episodes and weights"
+    print(f"{again} differs from {run}" if found else same)
     sys.exit(1 if found else 0)
 
 
@@ -64,18 +78,20 @@ def recorded_calls(run: Path, *, trusted: bool) -> list[list[str]]:
     if not began:
         raise DataError(f"{run / 'metrics.jsonl'} does not say how the run was begun: it has no header")
     first, *others = (_call(record, run) for record in began)
-    for setting in (setting for call in (first, *others) for setting in call.settings):
-        key, _, value = setting.lstrip("+~").partition("=")
-        if key in CODE and (":" in value or key == "sb3") and not trusted:
-            raise ConfigError(f"{run} was begun with {setting}, which runs code: set trusted=true if you trust it")
+    for call in (first, *others):
+        if not trusted and (code := _code(call, run)):
+            raise ConfigError(
+                f"{run} was begun with {', '.join(code)}, which runs code: set trusted=true if you trust it"
+            )
     return [[*first.command, *first.settings]] + [
-        [*other.command, *other.settings, "resume=true"] for other in others if other.settings
+        [*other.command, *other.settings, f"resume={other.resume}"] for other in others if other.settings
     ]
 
 
 class _Call(NamedTuple):
     command: list[str]  # the module, and the choice of a configuration
     settings: list[str]
+    resume: str
 
 
 def _call(record: dict[str, Any], run: Path) -> _Call:
@@ -88,14 +104,35 @@ def _call(record: dict[str, Any], run: Path) -> _Call:
     options = []
     if arguments[:1] == ["--config-name"]:
         options, arguments = arguments[:2], arguments[2:]
-    for argument in [*options[1:], *arguments]:
-        key = argument.lstrip("+~")
-        if argument.startswith("-") or key.startswith("hydra"):
+        if not re.fullmatch(r"\w+", options[-1]):
+            raise ConfigError(f"{run} was begun with the configuration {options[-1]!r}, which is none of ours")
+    resume, settings = "true", []
+    for argument in arguments:
+        key, _, value = argument.lstrip("+~").partition("=")
+        group = key.partition("@")[0]
+        if argument.startswith("-") or group.startswith("hydra") or "${" in argument:
             raise ConfigError(f"{run} was begun with {argument!r}, which is no setting of {module}: repeat it yourself")
-    settings = [given for given in arguments if given.lstrip("+~").partition("=")[0] not in OWN]
-    if any(given.partition("=")[0] == "sb3" for given in settings):
+        if (files("configs") / group).is_dir() and not re.fullmatch(r"\w+", value):
+            raise ConfigError(f"{run} was begun with {argument!r}, which is no choice of ours: repeat it yourself")
+        if group == "resume" and value == ANYWAY:
+            resume = ANYWAY
+        if group not in OWN:
+            settings.append(argument)
+    if any(setting.partition("=")[0] == "sb3" for setting in settings):
         settings.append("trusted=true")  # to be reached by those who said so alone
-    return _Call(["-m", module, *options], settings)
+    return _Call(["-m", module, *options], settings, resume)
+
+
+def _code(call: _Call, run: Path) -> list[str]:
+    """Settings of a call that name code, as they are once everything in them is looked up."""
+    _, module, *options = call.command
+    name = options[-1] if options else COMMANDS[module]
+    try:
+        composed = hydra.compose(name, overrides=[*call.settings, "run=unused"])
+        found = {key: OmegaConf.select(composed, key) for key in CODE}
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"{run} was begun by settings that there are no longer ({error!s:.200})") from error
+    return [f"{key}={value}" for key, value in found.items() if value and (key == "sb3" or ":" in str(value))]
 
 
 if __name__ == "__main__":

@@ -15,16 +15,16 @@ from agents.schedule import Progress, Schedule
 from agents.seeds import seed_of
 from envs import env_spec, make_env
 from worldmodel.build import build
-from worldmodel.checkpoint import read_checkpoint
+from worldmodel.checkpoint import as_saved, read_checkpoint
 from worldmodel.config import ModelConfig
-from worldmodel.episode import load_episode
-from worldmodel.errors import CheckpointError
+from worldmodel.episode import episode_path, load_episode
+from worldmodel.errors import CheckpointError, check_whole
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits, from_pretrained
 from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.run_folder import make_run
-from worldmodel.series import KEEP, latest
+from worldmodel.series import KEEP, recover
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 
@@ -67,7 +67,7 @@ def begin(config: DictConfig, *, feedback: str, checkpoint: str | None = None, *
     env = make_env(settings["env"], rendering=config.rendering, timeout=config.env_timeout)
     spec = env_spec(env)
     torch.manual_seed(seed_of(config.seed, "model"))
-    newest = latest(folder / "checkpoints") if config.resume else None
+    newest = recover(folder / "checkpoints") if config.resume else None
     source = checkpoint or newest
     if source:
         model = from_pretrained(source, feedback=feedback)
@@ -80,8 +80,11 @@ def begin(config: DictConfig, *, feedback: str, checkpoint: str | None = None, *
     progress = Progress()
     if newest:
         saved = read_checkpoint(newest).trainer()
-        trainer.load_state_dict(saved["trainer"])
-        progress = Progress(**saved["progress"])
+        with as_saved(newest):
+            trainer.load_state_dict(saved["trainer"])
+            progress = Progress(**saved["progress"])
+            check_whole("metrics_bytes", progress.metrics_bytes, 0)
+            check_whole("episodes", progress.episodes, 1)
     counts = {field.name: settings[field.name] for field in fields(Schedule) if field.name not in schedule}
     plan = Schedule(**counts, **schedule)
     return Run(folder, settings, saved, plan, env, model, trainer, progress)
@@ -95,7 +98,7 @@ def open_records(config: DictConfig, run: Run) -> Records:
     if config.resume and not config.get("checkpoint"):  # where a checkpoint is given, nothing is learned
         drop_unsaved(run.folder, run.progress.episodes)
     records = Records(make_run(config), keep=run.progress.metrics_bytes)
-    records.write("resume" if run.saved else "header", run.progress.env_frames, **provenance(run.settings))
+    records.write("resume" if config.resume else "header", run.progress.env_frames, **provenance(run.settings))
     return records
 
 
@@ -105,21 +108,22 @@ def drop_unsaved(folder: Path, episodes: int) -> None:
     Raises CheckpointError when that would be more than the one episode after each of the checkpoints that are kept, or
     some are missing, DataError when one that stays is damaged.
     """
-    collected = sorted((folder / "episodes").glob("*.safetensors"))
-    if len(collected) < episodes:
+    present = {path.name for path in (folder / "episodes").glob("*.safetensors")}
+    known = [episode_path(folder / "episodes", index) for index in range(episodes)]
+    if missing := [path.name for path in known if path.name not in present]:
         raise CheckpointError(
-            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
+            f"{folder} lacks {', '.join(missing[:8])} of the {episodes} episodes that its newest checkpoint knows: "
             "restore the episodes that are missing, or start a new run"
         )
-    if len(collected) > episodes + KEEP:
+    if len(present) > episodes + KEEP:
         raise CheckpointError(
-            f"{folder} holds {len(collected)} episodes, its newest checkpoint knows {episodes}: "
+            f"{folder} holds {len(present)} episodes, its newest checkpoint knows {episodes}: "
             "restore the checkpoints that are missing, or start a new run"
         )
-    for path in collected[:episodes]:
+    for path in known:
         load_episode(path)  # a damaged one is an error now, not in the middle of a fit
-    for path in collected[episodes:]:
-        path.unlink()
+    for name in present - {path.name for path in known}:
+        (folder / "episodes" / name).unlink()
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -44,11 +44,8 @@ from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise
 from worldmodel.trainer import TrainConfig, make_fabric
 
-# A run that goes on may have more members, capacities and seeds: all else must be as it was, or cells do not compare.
-FIXED = (
-    *("data", "held_out", "feedback", "updates", "minutes", "accelerator", "precision"),
-    *("windows", "context", "horizon", "samples", "planning", "rendering"),
-)
+# A run that goes on may have more of these: all else must be as it was, or cells do not compare.
+FREE = ("members", "capacities", "seeds")
 
 
 @hydra.main(version_base="1.3", config_path="pkg://configs", config_name="study")
@@ -56,7 +53,7 @@ FIXED = (
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=FIXED)
+    config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     settings = plain(config)
     for key, least in (("updates", 1), ("samples", 1), ("planning", 0)):
         check_whole(key, settings[key], least)

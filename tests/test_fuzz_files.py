@@ -121,7 +121,7 @@ def test_configurations_of_runs(tmp_path: Path) -> None:
 
     def load() -> None:
         read_config(run).get("goal")
-        run_config(asked, ["seed=3", "env=a"], fixed=("seed",))
+        run_config(asked, ["seed=3", "env=a"], free=())
 
     def held() -> None:
         check_held_out(run / "checkpoints" / "000001", [tmp_path / "a.safetensors"])

@@ -148,7 +148,7 @@ def test_a_runs_configuration_makes_no_object_and_reads_nothing(
     asked = OmegaConf.create({"run": str(run), "resume": True})
     for read in (
         lambda: read_config(run),
-        lambda: run_config(asked, [], fixed=()),
+        lambda: run_config(asked, [], free=()),
         lambda: held_out_episodes(run / "checkpoints" / "000001"),
     ):
         with pytest.raises(ConfigError) as error:
@@ -196,4 +196,4 @@ def test_a_resumed_run_does_not_say_what_is_trusted(tmp_path: Path) -> None:
     make_run(theirs)
     for given in (False, True):
         ours = OmegaConf.merge(theirs, {"resume": True, "trusted": given})
-        assert run_config(ours, ["resume=true"], fixed=("sb3",)).trusted is given
+        assert run_config(ours, ["resume=true"], free=()).trusted is given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 
@@ -77,7 +78,20 @@ def test_what_came_after_the_checkpoint_is_cut_back(tmp_path: Path) -> None:
     assert path.read_text() == '{"kind": "episode", "length": 4}\n{"kind": "resume"}\n'
 
 
-def test_a_run_without_a_checkpoint_begins_an_empty_file(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"kind": "header"}\n')
+def test_what_is_cut_off_leaves_what_happened(tmp_path: Path) -> None:
+    """That a run was begun and resumed is told again by nobody; what it did is."""
+    lines = [
+        '{"kind": "header"}',
+        '{"kind": "fit"}',
+        '{"kind": "resume"}',
+        '{"kind": "env_failure"}',
+        '{"kind": "fit"}',
+    ]
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("\n".join(lines) + '\n{"kind": "resume", "unfin')
+    records = Records(tmp_path, keep=len(lines[0]) + len(lines[1]) + 2)
+    records.write("fit", 0)
+    records.close()
+    assert path.read_text().splitlines() == [*lines[:4], '{"kind": "fit"}']
     Records(tmp_path).close()
-    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    assert path.read_text().splitlines() == [lines[0], *lines[2:4]]

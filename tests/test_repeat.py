@@ -8,14 +8,24 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import initialize_config_module
 
 from agents.repeat import recorded_calls
 from worldmodel.comparison import differences
 from worldmodel.errors import ConfigError, DataError
+
+
+@pytest.fixture(autouse=True)
+def configurations() -> Iterator[None]:
+    """As within a command."""
+    with initialize_config_module("configs", version_base="1.3"):
+        yield
+
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ["env=cartpole_gym", "env.time_limit=12", "env.size=[16,16]", "policy=random", "precision=32-true"]
@@ -44,7 +54,7 @@ def test_a_run_is_repeated_with_what_its_resumptions_changed(home: Path) -> None
     outcome = python(home, "agents.repeat", "run=run")
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     assert f"$ python {shlex.join(first)} run=run-again\n" in outcome.stdout
-    assert "run-again is run again: 2 records, episodes and weights\n" in outcome.stdout
+    assert "run-again is run again: 2 records, 3 files of episodes and weights\n" in outcome.stdout
     assert len(list((home / "run-again" / "episodes").iterdir())) == 3
     outcome = python(home, "agents.repeat", "run=run")
     assert (outcome.returncode, outcome.stderr) == (
@@ -86,13 +96,26 @@ def test_runs_are_compared_by_records_episodes_and_weights(home: Path) -> None:
         ("python -m agents.play", ConfigError, r"what can be repeated is"),
         ("rm -rf /", ConfigError, r"what can be repeated is"),
         ("python -m agents.collect --config-dir=/tmp", ConfigError, r"'--config-dir=/tmp', which is no setting"),
-        ("python -m agents.collect --config-name --multirun", ConfigError, r"'--multirun', which is no setting"),
+        ("python -m agents.collect --config-name --multirun", ConfigError, r"'--multirun', which is none of ours"),
         (
             "python -m agents.collect hydra.searchpath=[x]",
             ConfigError,
             r"'hydra\.searchpath=\[x\]', which is no",
         ),
         ("python -m agents.collect +hydra/launcher=x", ConfigError, r"which is no setting of agents\.collect"),
+        ("python -m agents.collect 'env.id=${env.name}'", ConfigError, r"which is no setting of agents\.collect"),
+        (
+            "python -m agents.collect env=../../theirs",
+            ConfigError,
+            r"'env=\.\./\.\./theirs', which is no choice",
+        ),
+        (
+            "python -m agents.collect +env@env=/tmp/theirs",
+            ConfigError,
+            r"which is no choice of ours",
+        ),
+        ("python -m agents.collect --config-name ../theirs", ConfigError, r"'\.\./theirs', which is none of ours"),
+        ("python -m agents.collect nonsense=1", ConfigError, r"by settings that there are no longer"),
         ("python -m 'agents.collect", DataError, r"does not say by which command it was begun \(ValueError"),
         ("python", DataError, r"does not say by which command it was begun \(ValueError"),
         (3, DataError, r"does not say by which command it was begun \(ValueError"),
@@ -107,14 +130,32 @@ def test_a_record_runs_commands_of_ours_alone(
         recorded_calls(tmp_path, trusted=False)
 
 
-@pytest.mark.parametrize("setting", ["env.id=mine:Env", "+goal_cost=mine:cost", "sb3=theirs.zip"])
-def test_code_that_a_record_names_is_run_only_when_trusted(tmp_path: Path, setting: str) -> None:
-    record = {"kind": "header", "command": f"python -m agents.collect {setting} trusted=true run=x"}
+@pytest.mark.parametrize(
+    ("command", "settings", "said"),
+    [
+        ("agents.collect", "env=gymnasium env.id=mine:Env", "env.id=mine:Env"),
+        ("agents.cem_plan", "goal=a.png goal_cost=mine:cost", "goal_cost=mine:cost"),
+        ("agents.collect", "policy=sb3 sb3=theirs.zip trusted=true", "sb3=theirs.zip"),
+    ],
+)
+def test_code_that_a_record_names_is_run_only_when_trusted(
+    tmp_path: Path, command: str, settings: str, said: str
+) -> None:
+    record = {"kind": "header", "command": f"python -m {command} {settings} run=x"}
     (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
-    with pytest.raises(ConfigError, match=r"which runs code: set trusted=true if you trust it"):
+    with pytest.raises(ConfigError, match=f"was begun with {said}, which runs code: set trusted=true if you trust it"):
         recorded_calls(tmp_path, trusted=False)
-    told_again = ["trusted=true"] if setting.startswith("sb3") else []
-    assert recorded_calls(tmp_path, trusted=True) == [["-m", "agents.collect", setting, *told_again]]
+    (call,) = recorded_calls(tmp_path, trusted=True)
+    assert call[:2] == ["-m", command] and "run=x" not in call
+
+
+def test_how_a_run_was_resumed_is_kept(tmp_path: Path) -> None:
+    commands = ["env=cartpole_gym run=x", "resume=true run=x", "resume=anyway episodes=3 run=x"]
+    kinds = ["header", "resume", "resume"]
+    records = [{"kind": k, "command": f"python -m agents.collect {c}"} for k, c in zip(kinds, commands, strict=True)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    first, last = recorded_calls(tmp_path, trusted=False)
+    assert (first[2:], last[2:]) == (["env=cartpole_gym"], ["episodes=3", "resume=anyway"])
 
 
 def test_a_run_without_a_header_cannot_be_repeated(tmp_path: Path) -> None:

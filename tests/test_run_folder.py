@@ -19,7 +19,7 @@ from worldmodel.errors import ConfigError
 from worldmodel.run_folder import make_run, new_run, run_config
 
 ROOT = Path(__file__).resolve().parent.parent
-FIXED = ("seed", "policy", "sb3")
+FREE = ("episodes", "feedback", "goal")
 
 
 def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
@@ -37,7 +37,7 @@ def config(folder: Path, *, resume: bool = False, **values: Any) -> DictConfig:
 def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "first"
     given = config(folder, seed=3)
-    assert run_config(given, ["seed=3"], fixed=FIXED) is given
+    assert run_config(given, ["seed=3"], free=FREE) is given
     assert not folder.exists()  # nothing is left behind should something else refuse it
     assert make_run(given) == folder
     assert OmegaConf.to_container(OmegaConf.load(folder / "config.yaml")) == {
@@ -54,13 +54,13 @@ def test_a_new_runs_configuration_is_written_resolved(tmp_path: Path) -> None:
 def test_a_folder_with_a_run_is_not_written_over(tmp_path: Path) -> None:
     make_run(config(tmp_path, seed=3))
     with pytest.raises(ConfigError, match=r"already holds a run: add resume=true .* or choose another run="):
-        run_config(config(tmp_path, seed=4), [], fixed=FIXED)
+        run_config(config(tmp_path, seed=4), [], free=FREE)
     assert OmegaConf.load(tmp_path / "config.yaml").seed == 3
 
 
 def test_without_a_run_there_is_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"holds no run to resume \(no config.yaml\): give run=.*, or drop resume"):
-        run_config(config(tmp_path / "new", resume=True), [], fixed=FIXED)
+        run_config(config(tmp_path / "new", resume=True), [], free=FREE)
     assert not (tmp_path / "new").exists()
 
 
@@ -69,7 +69,7 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
     make_run(started)
     asked = config(tmp_path, resume=True, episodes=80, goal="a=b")  # the rest are defaults nobody asked for
     overrides = [f"run={tmp_path}", "resume=true", "episodes=80", "goal='a=b'"]
-    resumed = OmegaConf.to_container(run_config(asked, overrides, fixed=FIXED), resolve=True)
+    resumed = OmegaConf.to_container(run_config(asked, overrides, free=FREE), resolve=True)
     assert resumed == {
         "env": {"name": "reacher", "size": [16, 16]},
         "title": "in reacher",
@@ -79,32 +79,38 @@ def test_a_resumed_run_takes_the_saved_values_and_new_ones_win(tmp_path: Path) -
         "run": str(tmp_path),
         "resume": True,
     }
-    make_run(run_config(asked, overrides, fixed=FIXED))
+    make_run(run_config(asked, overrides, free=FREE))
     remembered = OmegaConf.load(tmp_path / "config.yaml")
     assert (remembered.episodes, remembered.resume) == (80, False)  # the next resume need not say it again
     with pytest.raises(
         ConfigError, match="was begun otherwise: seed 3 then, 4 now: resume it as it was, or with resume=anyway"
     ):
-        run_config(config(tmp_path, resume=True, seed=4), ["seed=4"], fixed=FIXED)
+        run_config(config(tmp_path, resume=True, seed=4), ["seed=4"], free=FREE)
     newer = config(tmp_path, resume=True, latents="mean")
     with pytest.raises(ConfigError, match=r"config\.yaml lacks latents: resume with the version that began it"):
-        run_config(newer, [], fixed=FIXED)
+        run_config(newer, [], free=FREE)
 
 
 def test_a_run_can_be_moved(tmp_path: Path) -> None:
     make_run(config(tmp_path / "old"))
     (tmp_path / "old").rename(tmp_path / "new")
     moved = tmp_path / "new"
-    assert run_config(config(moved, resume=True), [f"run={moved}", "resume=true"], fixed=FIXED).run == str(moved)
+    assert run_config(config(moved, resume=True), [f"run={moved}", "resume=true"], free=FREE).run == str(moved)
 
 
 def test_a_resumed_run_keeps_its_groups(tmp_path: Path) -> None:
     make_run(config(tmp_path))
     other = config(tmp_path, resume=True, env={"name": "reacher", "size": [64, 64]})
-    for override in ("env=reacher", "env.name=reacher", "++env.name=reacher"):
+    with pytest.raises(ConfigError, match=r"begun with another choice: env\.name cartpole then, reacher now: resume it as"):
+        run_config(other, ["env=reacher"], free=FREE)
+    other.resume = "anyway"
+    with pytest.raises(ConfigError, match="begun with another choice"):
+        run_config(other, ["env=reacher"], free=FREE)
+    other.resume = True
+    for override in ("env.name=reacher", "++env.name=reacher"):
         with pytest.raises(ConfigError, match=r"was begun otherwise: env\.name cartpole then, reacher now: resume it"):
-            run_config(other, ["resume=true", override], fixed=FIXED)
-    same = run_config(config(tmp_path, resume=True), ["resume=true", "env=cartpole"], fixed=FIXED)
+            run_config(other, [override], free=FREE)
+    same = run_config(config(tmp_path, resume=True), ["resume=true", "env=cartpole"], free=FREE)
     assert same.env.name == "cartpole"
 
 
@@ -114,7 +120,7 @@ def test_a_resumed_run_keeps_who_plays(tmp_path: Path) -> None:
     for key, value in (("policy", "sb3"), ("sb3", "other.zip")):
         changed = config(tmp_path, resume=True, **{"policy": "random", "sb3": None, "algorithm": "PPO", key: value})
         with pytest.raises(ConfigError, match=f"was begun otherwise: {key} .* then, {value} now"):
-            run_config(changed, [f"{key}={value}"], fixed=FIXED)
+            run_config(changed, [f"{key}={value}"], free=FREE)
 
 
 def test_a_run_too_short_to_resume_is_made_once(tmp_path: Path) -> None:
@@ -142,17 +148,45 @@ def test_what_has_changed_is_allowed_by_name(tmp_path: Path, caplog: pytest.LogC
     now = config(tmp_path, resume=True, seed=4, env={"name": "reacher", "size": [64, 64]})
     given = ["env.name=reacher", "seed=4"]
     with pytest.raises(ConfigError) as refusal:
-        run_config(now, given, fixed=FIXED)
+        run_config(now, given, free=FREE)
     changes = ["env.name cartpole then, reacher now", "seed 0 then, 4 now", f"torch 1.0 then, {torch.__version__} now"]
     assert f"was begun otherwise: {'; '.join(changes)}: resume it" in str(refusal.value)
     now.resume = "anyway"
-    resumed = run_config(now, given, fixed=FIXED)
-    assert (resumed.env.name, resumed.env.size, resumed.seed, resumed.resume) == ("reacher", [16, 16], 4, True)
+    resumed = run_config(now, given, free=FREE)
+    assert (resumed.env.name, resumed.env.size, resumed.seed, resumed.resume) == ("reacher", [16, 16], 4, "anyway")
     for change in [*changes, "threads 77 then"]:
         assert f"goes on with {change}" in caplog.text
+    later = OmegaConf.merge(now, {"latents": "mean"})
+    assert isinstance(later, DictConfig)
+    assert run_config(later, given, free=FREE).latents == "mean"  # what a later version knows is as by default there
     now.resume = "maybe"
     with pytest.raises(ConfigError, match="resume is 'maybe': set true, false, or anyway"):
-        run_config(now, given, fixed=FIXED)
+        run_config(now, given, free=FREE)
+
+
+def test_a_model_and_a_budget_are_not_chosen_anew(tmp_path: Path) -> None:
+    groups = {"model": {"K": 1, "skips": None}, "budget": "hour"}
+    make_run(config(tmp_path, **groups))
+    for key, override in (("model", {"K": 2, "skips": None}), ("budget", "quick")):
+        now = config(tmp_path, **{**groups, key: override})
+        now.resume = "anyway"
+        given = "model.K=2" if key == "model" else "budget=quick"
+        with pytest.raises(ConfigError, match=r"begun with another choice: (model\.K 1 then, 2|budget hour then, quick) now"):
+            run_config(now, [given], free=FREE)
+    same = config(tmp_path, **groups)
+    same.resume = True
+    assert run_config(same, ["model.skips=null", "budget=hour"], free=FREE).model.K == 1
+
+
+def test_a_run_that_another_made_in_the_meantime_is_not_written_over(tmp_path: Path) -> None:
+    mine = run_config(config(tmp_path), [], free=FREE)  # there is none yet
+    make_run(config(tmp_path, seed=3))
+    with pytest.raises(ConfigError, match=r"already holds a run \(config\.yaml\): choose another run="):
+        make_run(mine)
+    (tmp_path / "config.yaml").unlink()
+    (tmp_path / "metrics.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"already holds a run \(metrics\.jsonl\)"):
+        make_run(mine)
 
 
 ANOTHER = """
@@ -161,7 +195,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 from worldmodel.run_folder import make_run, run_config
 made = OmegaConf.create({"run": sys.argv[1], "resume": sys.argv[2] == "resume"})
-make_run(run_config(made, [], fixed=()))
+make_run(run_config(made, [], free=()))
 print("running", flush=True)
 sys.stdin.read()
 """
@@ -182,7 +216,7 @@ def test_one_process_runs_in_a_folder(tmp_path: Path) -> None:
         assert first.stdout is not None and first.stdout.readline() == "running\n"
         message = r"another process is running in .*: wait for its end, or choose another run="
         with pytest.raises(ConfigError, match=message):
-            run_config(config(tmp_path, resume=True), [], fixed=())
+            run_config(config(tmp_path, resume=True), [], free=FREE)
         with pytest.raises(ConfigError, match=message):
             make_run(config(tmp_path))  # begun side by side, before either has written its configuration
         assert OmegaConf.load(tmp_path / "config.yaml").run == str(tmp_path)

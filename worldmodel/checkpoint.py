@@ -16,7 +16,8 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from worldmodel.errors import CheckpointError, DataError
+from worldmodel.errors import CheckpointError, ConfigError, DataError
 from worldmodel.files import atomic_folder, read_manifest, verify_manifest
 from worldmodel.spec import EnvSpec
 
@@ -159,6 +160,18 @@ def require(folder: Path) -> None:
         f"{folder} is not a checkpoint folder: {found}; give one, such as RUN/checkpoints/000012, or a run folder that "
         "contains checkpoints/"
     )
+
+
+@contextmanager
+def as_saved(folder: Path) -> Iterator[None]:
+    """Around what is made of a trainer's state: CheckpointError where it is not what this command saves."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as error:
+        raise CheckpointError(
+            f"{folder / TRAINER} is not what this command saves ({error!r:.200}): resume the run by the command and "
+            "version that began it"
+        ) from error
 
 
 def _save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:

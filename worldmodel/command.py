@@ -23,6 +23,8 @@ REFUSALS = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space, or ask for a larger quota",
     errno.EFBIG: "give a file system that holds larger files",
+    errno.EEXIST: "give another folder",
+    errno.ENOTDIR: "give another folder",
     errno.EROFS: "give a folder that can be written",
     errno.EACCES: "give a folder that you may read and write",
     errno.EPERM: "give a folder that you may read and write",
@@ -31,11 +33,17 @@ REFUSALS = {
 
 
 class Interrupted(BaseException):
-    """SIGINT or SIGTERM arrived; `signum` says which. Not an Exception, so nothing swallows it on the way out."""
+    """SIGINT or SIGTERM arrived. Not an Exception, so nothing swallows it on the way out.
 
-    def __init__(self, signum: int) -> None:
+    Attributes:
+        signum: which.
+        torn: whether it cut in two what was to be done whole, see `uninterrupted`: nothing of it may be saved.
+    """
+
+    def __init__(self, signum: int, *, torn: bool = False) -> None:
         super().__init__(signal.Signals(signum).name)
         self.signum = signum
+        self.torn = torn
 
 
 class _Held:
@@ -49,7 +57,7 @@ class _Held:
 def uninterrupted() -> Iterator[None]:
     """What is done within is done whole: a first SIGINT or SIGTERM takes effect at its end, a second at once.
 
-    Raises Interrupted there, unless another exception is on its way.
+    Raises Interrupted there, unless another exception is on its way; one that is `torn` where a second came.
     """
     _Held.depth += 1
     try:
@@ -107,4 +115,4 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     if _Held.depth and _Held.signum is None:
         _Held.signum = signum
     else:
-        raise Interrupted(signum)
+        raise Interrupted(signum, torn=_Held.depth > 0)

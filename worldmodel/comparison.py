@@ -10,19 +10,21 @@ from worldmodel.checkpoint import WEIGHTS
 from worldmodel.episode import load_episode, read_header
 from worldmodel.errors import DataError
 from worldmodel.files import read_manifest
-from worldmodel.records import read_all_records
+from worldmodel.records import HAPPENED, read_all_records
 from worldmodel.series import latest
 
 CLOCKS = frozenset(("seconds", "wall_clock_s", "evaluation_s", "planning_s"))
-ORIGINS = frozenset(("header", "resume"))  # records of how a run was begun, not of what it did
 
 
 def repeatable_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of what a run did, without what a clock gave; DataError where it has none."""
+    """All records of what a run did, not of what happened to it, and without what a clock gave.
+
+    Raises DataError where there is no log, or a line that is no record.
+    """
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise DataError(f"{folder} has no metrics.jsonl: give the folder of a run")
-    records = [record for record in read_all_records(path) if record["kind"] not in ORIGINS]
+    records = [record for record in read_all_records(path) if record["kind"] not in HAPPENED]
     return [{key: value for key, value in record.items() if key not in CLOCKS} for record in records]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from worldmodel.errors import DataError
-from worldmodel.files import write_atomic
+from worldmodel.files import make_folder, write_atomic
 from worldmodel.spec import EnvSpec
 
 SCHEMA_VERSION = 2
@@ -129,7 +129,7 @@ def save_episode(episode: Episode, path: Path) -> None:
         "actor": json.dumps(episode.actor),
         "sha256": _digest(episode),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_atomic(path, save(tensors, metadata))
 
 

@@ -24,6 +24,10 @@ class CheckpointError(WorldModelError):
     """A checkpoint that is missing, damaged, or does not fit what it is used for."""
 
 
+class VersionError(CheckpointError):
+    """A checkpoint that is whole, but was written by another version."""
+
+
 class DivergedError(WorldModelError):
     """A model whose loss, or whose imagination, is no longer finite."""
 

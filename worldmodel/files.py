@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worldmodel.errors import CheckpointError, DataError
+from worldmodel.errors import CheckpointError, DataError, VersionError
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -56,7 +56,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if os.path.lexists(path):
         raise CheckpointError(f"{path} already exists: choose another name, or move it away")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_path(path)
     temporary.mkdir()
     try:
@@ -72,15 +72,26 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """The same without a manifest: a folder to fill; an empty one of that name gives way, another is an OSError."""
+    make_folder(path.parent)
     temporary = temporary_path(path)
-    temporary.mkdir(parents=True)
+    temporary.mkdir()
     try:
         yield temporary
+        for _ in _synced(temporary):
+            pass
         os.rename(temporary, path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and its parents where they are missing, each so that it lasts through a power cut."""
+    for parent in reversed([path, *path.parents]):
+        if not parent.is_dir():
+            parent.mkdir(exist_ok=True)
+            _sync_folder(parent.parent)
 
 
 def check_empty(folder: Path) -> None:
@@ -121,14 +132,14 @@ def read_manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
-        version, listed = manifest["schema_version"], manifest["sha256"]
+        version, listed = manifest.get("schema_version", "0"), manifest["sha256"]
         valid = all(isinstance(name, str) and isinstance(digest, str) for name, digest in listed.items())
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: {folder} is not a whole checkpoint, copy it again") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r:.300}): copy the folder again") from error
     if version != MANIFEST_VERSION:
-        raise CheckpointError(
+        raise VersionError(
             f"{path} has schema version {version}, this code reads {MANIFEST_VERSION}: use the code that wrote it"
         )
     if not valid:
@@ -172,17 +183,22 @@ def remove_leftovers(folder: Path) -> None:
 def _seal(folder: Path) -> None:
     """Syncs everything in a folder to disk, then its manifest, then the folder itself."""
     digests = {}
-    paths = sorted(folder.rglob("*"))
-    for path in paths:
-        if path.is_file():
-            with path.open("r+b") as file:
-                os.fsync(file.fileno())
-                digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    for path in _synced(folder):
+        with path.open("rb") as file:
+            digests[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = {"schema_version": MANIFEST_VERSION, "sha256": digests}
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
-    for path in paths:
-        if path.is_dir():
-            _sync_folder(path)
+
+
+def _synced(folder: Path) -> Iterator[Path]:
+    """The files in a folder, each once it is synced to disk; at last the folders are."""
+    paths = sorted(folder.rglob("*"))
+    for path in filter(Path.is_file, paths):
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+        yield path
+    for path in (*filter(Path.is_dir, paths), folder):
+        _sync_folder(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,7 +14,10 @@ from typing import Any
 
 import torch
 
-DISTRIBUTIONS = ("svg-worldmodel", "torch", "numpy", "gymnasium", "dm-control", "mujoco", "stable-baselines3")
+DISTRIBUTIONS = (
+    *("svg-worldmodel", "torch", "lightning-fabric", "numpy", "pillow", "gymnasium", "dm-control", "mujoco", "ale-py"),
+    "stable-baselines3",
+)
 
 
 def provenance(config: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +77,9 @@ def last_origin(metrics: Path) -> dict[str, Any]:
 
 def other_versions(origin: dict[str, Any]) -> list[str]:
     """What is installed in another version than when a run was begun, each with both."""
-    then, now = origin.get("versions", {}), versions()
+    then, now = origin.get("versions"), versions()
+    if not isinstance(then, dict):
+        return []
     return [f"{name} {then[name]} then, {now[name]} now" for name in now if then.get(name, now[name]) != now[name]]
 
 

@@ -13,9 +13,13 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from worldmodel.errors import DataError
+from worldmodel.files import write_atomic
 from worldmodel.pictures.video import Frames, gif
 
 LARGEST = 1e100  # of a record's numbers: their squares are numbers too
+
+
+HAPPENED = frozenset(("header", "resume", "env_failure"))  # kinds of records that no repetition brings back
 
 
 class Records:
@@ -23,20 +27,23 @@ class Records:
 
     Args:
         folder: the run folder.
-        keep: bytes of an existing `metrics.jsonl` that belong to the state the run goes on from; what a killed run
-            wrote after its last checkpoint is cut off.
+        keep: bytes of an existing `metrics.jsonl` that belong to the state the run goes on from. What a killed run
+            wrote after its last checkpoint is cut off, but for what happened to it (`HAPPENED`): that it was begun or
+            resumed, and how its environment failed.
 
     Raises DataError when `metrics.jsonl` has fewer bytes than are to be kept.
     """
 
     def __init__(self, folder: Path, *, keep: int = 0) -> None:
         path = folder / "metrics.jsonl"
-        size = path.stat().st_size if path.exists() else 0
-        if size < keep:
-            raise DataError(f"{path} has {size} bytes of the {keep} the checkpoint knows: restore it, or start anew")
-        self._file = path.open("r+b" if path.exists() else "w+b")
-        self._file.truncate(keep)
-        self._file.seek(keep)
+        written = path.read_bytes() if path.exists() else b""
+        if len(written) < keep:
+            raise DataError(
+                f"{path} has {len(written)} bytes of the {keep} the checkpoint knows: restore it, or start anew"
+            )
+        if len(written) > keep or not path.exists():
+            write_atomic(path, written[:keep] + b"".join(_happened(written[keep:])))
+        self._file = path.open("ab")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def sync(self) -> int:
@@ -72,6 +79,16 @@ class Records:
         self.sync()
         self._file.close()
         self._board.close()
+
+
+def _happened(lines: bytes) -> Iterator[bytes]:
+    """The lines that tell what happened to a run; not one that a killed run left unfinished."""
+    for line in lines.splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["kind"] in HAPPENED:
+                yield line
+        except (ValueError, LookupError, TypeError, RecursionError):
+            continue
 
 
 def read_records(path: Path, kind: str) -> list[dict[str, Any]]:

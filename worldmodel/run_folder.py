@@ -14,13 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from worldmodel.errors import ConfigError
-from worldmodel.files import remove_leftovers, write_atomic
+from worldmodel.files import make_folder, remove_leftovers, write_atomic
 from worldmodel.provenance import last_origin, other_machine, other_versions
 from worldmodel.settings import check_kinds
 
 CONFIG = "config.yaml"
+MADE = (CONFIG, "metrics.jsonl", "checkpoints")  # what tells that a folder holds a run
+CHOSEN = ("model", "budget")  # a model is its checkpoint's, a budget a choice of several settings
 ANYWAY = "anyway"
 _locks: dict[tuple[int, int], FileLock] = {}  # held until this process ends
+_ABSENT = "not set"
 _log = logging.getLogger(__name__)
 
 
@@ -59,54 +62,53 @@ def _interpolations(value: Any) -> list[str]:
     return [value] if isinstance(value, str) and "${" in value else []
 
 
-def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[str]) -> DictConfig:
+def run_config(config: DictConfig, overrides: Sequence[str], *, free: Sequence[str]) -> DictConfig:
     """The configuration a run is to use: as composed, or for a resumed run the one in its folder.
 
-    Over that one go the plain values given on the command line (``episodes=80``). Environment, model and other groups,
-    what is `fixed`, and the versions of packages cannot change, unless ``resume=anyway`` says so; then what was given
-    on the command line wins. Whether a file is `trusted` is said anew each time: a run's folder may be somebody else's.
+    Over that one go the values given on the command line. Those that are `free` change what is yet to be done
+    (``episodes=80``); any other change, and other versions of packages, would end in other results: they are refused,
+    unless ``resume=anyway`` allows them. Groups, such as a model or an environment, cannot be chosen anew at all.
+    Whether a file is `trusted` is said anew each time: a run's folder may be somebody else's.
 
     Args:
         config: as composed; `run` names the folder, `resume` says whether it must hold a run.
         overrides: the command line's, ``key=value``.
-        fixed: plain values that cannot change either.
+        free: settings that may change.
 
     Raises ConfigError: the folder holds a run and `resume` is not set, or holds none and it is, another process runs in
     it, or what cannot change does: all of it is listed, as it was and as it is.
     """
     folder = Path(config.run)
-    written = folder / CONFIG
     if config.resume not in (False, True, ANYWAY):
         raise ConfigError(f"resume is {config.resume!r}: set true, false, or {ANYWAY} to go on with what has changed")
     if not config.resume:
-        if written.exists():
+        if (folder / CONFIG).exists():
             raise ConfigError(f"{folder} already holds a run: add resume=true to go on with it, or choose another run=")
         return config
-    if not written.exists():
+    if not (folder / CONFIG).exists():
         raise ConfigError(f"{folder} holds no run to resume (no {CONFIG}): give run= the folder of one, or drop resume")
     lock_run(folder)
-    saved = read_config(folder)
-    lacking = sorted(set(config) - set(saved))
-    if lacking:
-        raise ConfigError(f"{written} lacks {', '.join(lacking)}: resume with the version that began it")
-    kinds, known = (cast(dict[str, Any], OmegaConf.to_container(each)) for each in (config, saved))
-    if odd := sorted(key for key in kinds if isinstance(kinds[key], dict) != isinstance(known[key], dict)):
-        raise ConfigError(f"{written} has another kind of {', '.join(odd)}: resume with the version that began it")
-    values = {"run": str(folder), "resume": True, **({"trusted": config.trusted} if "trusted" in config else {})}
-    merged = OmegaConf.merge(saved, values)
+    saved = _known(config, folder)
+    own = {"run": str(folder), "resume": config.resume, **({"trusted": config.trusted} if "trusted" in config else {})}
+    merged = OmegaConf.merge(saved, own)
     assert isinstance(merged, DictConfig)
-    changes: list[str] = []
+    chosen, changes = [], []
     for override in overrides:
         path = override.lstrip("+~").partition("=")[0]
-        key = path.partition(".")[0].partition("/")[0]
-        if key not in saved or key in values:
+        key = path.partition(".")[0]
+        if key not in saved or key in own:
             continue
-        # A group is chosen whole; within one, and beside them, a single value is set.
-        path = path if OmegaConf.select(config, path) is not None else key
-        now = _plain(config, path)
-        if key in fixed or isinstance(saved[key], DictConfig):
-            changes += _differences(path, _plain(merged, path), now)
-        OmegaConf.update(merged, path, now, merge=False, force_add=True)
+        now, then = _plain(config, path), _plain(merged, path)
+        differing = [*_differences(path, then, now)]
+        if isinstance(then, dict) or override.startswith("~") or key in CHOSEN:
+            chosen += differing
+        elif differing:
+            OmegaConf.update(merged, path, now, force_add=True)
+            changes += [] if path in free else differing
+    if chosen:
+        raise ConfigError(
+            f"{folder} was begun with another choice: {'; '.join(chosen)}: resume it as it was, and set single values"
+        )
     origin = last_origin(folder / "metrics.jsonl")
     changes += other_versions(origin)
     if changes and config.resume != ANYWAY:
@@ -120,16 +122,37 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, fixed: Sequence[
     return merged
 
 
+def _known(config: DictConfig, folder: Path) -> DictConfig:
+    """The configuration in a run's folder, if it is one of this command; ``resume=anyway`` fills what it lacks."""
+    saved = read_config(folder)
+    lacking = sorted(set(config) - set(saved))
+    if lacking and config.resume != ANYWAY:
+        raise ConfigError(
+            f"{folder / CONFIG} lacks {', '.join(lacking)}: resume with the version that began it, "
+            f"or with resume={ANYWAY} to go on with the defaults of today"
+        )
+    for key in lacking:
+        saved[key] = _plain(config, key)
+    kinds, known = (cast(dict[str, Any], OmegaConf.to_container(each)) for each in (config, saved))
+    if odd := sorted(key for key in kinds if isinstance(kinds[key], dict) != isinstance(known[key], dict)):
+        raise ConfigError(
+            f"{folder / CONFIG} has another kind of {', '.join(odd)}: resume with the version that began it"
+        )
+    return saved
+
+
 def make_run(config: DictConfig) -> Path:
     """The run's folder, with the configuration in it: the next to resume it need not say again what changed.
 
     To be called once everything that can refuse the configuration has seen it, so that a mistake leaves no run behind.
-    From then on until its end, this process is the only one that can run there (ConfigError when another is), and what
-    killed writes left there is gone.
+    From then on until its end, this process is the only one that can run there, and what killed writes left there is
+    gone. Raises ConfigError when another is, or has made a run there in the meantime.
     """
     folder = Path(config.run)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock_run(folder)
+    if not config.get("resume") and (found := [name for name in MADE if (folder / name).exists()]):
+        raise ConfigError(f"{folder} already holds a run ({found[0]}): choose another run=")
     for place in (folder, *filter(Path.is_dir, folder.iterdir())):
         remove_leftovers(place)
     remembered = OmegaConf.merge(config, {"resume": False}) if "resume" in config else config
@@ -168,7 +191,8 @@ def lock_run(folder: Path) -> None:
 
 
 def _plain(config: DictConfig, path: str) -> Any:
-    found = OmegaConf.select(config, path)
+    """A value as plain data; `_ABSENT` where there is none."""
+    found = OmegaConf.select(config, path, default=_ABSENT)
     return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
 
@@ -176,6 +200,6 @@ def _differences(path: str, then: Any, now: Any) -> Iterator[str]:
     """Values that differ between two plain configurations, each with both."""
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         for key in [*then, *(key for key in now if key not in then)]:
-            yield from _differences(f"{path}.{key}", then.get(key), now.get(key))
+            yield from _differences(f"{path}.{key}", then.get(key, _ABSENT), now.get(key, _ABSENT))
     elif then != now:
         yield f"{path} {then} then, {now} now"

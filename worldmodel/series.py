@@ -14,7 +14,7 @@ import secrets
 from pathlib import Path
 
 from worldmodel.checkpoint import CONFIG, require
-from worldmodel.errors import CheckpointError
+from worldmodel.errors import CheckpointError, VersionError
 from worldmodel.files import remove_folder, remove_leftovers, verify_manifest, write_atomic
 
 KEEP = 2  # newest checkpoints, should one of them be damaged
@@ -28,32 +28,19 @@ def numbered(folder: Path, number: int, *, within: int | None = None) -> Path:
     return folder / (f"{number:06d}" if within is None else f"{number:06d}-fit-{within:06d}")
 
 
-def vacate(path: Path) -> None:
-    """Makes a damaged checkpoint of that name give way: it is renamed, not deleted.
-
-    A run that `latest` took back to an earlier checkpoint comes by the same number again.
-    """
-    if not path.exists():
-        return
-    try:
-        verify_manifest(path)
-    except CheckpointError as error:
-        aside = path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}")
-        path.rename(aside)
-        _log.warning("moved a damaged checkpoint to %s: %s", aside, error)
-
-
 def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run's; None when there are none.
 
     Passes over damaged ones, with a warning each. Raises CheckpointError when all are damaged, rather than let a run
-    begin anew over them.
+    begin anew over them; VersionError for one of another version, which is not damaged.
     """
     paths = _in_order(folder)
     for path in reversed(paths):
         try:
             verify_manifest(path)
             return path
+        except VersionError:
+            raise
         except CheckpointError as error:
             _log.warning("passing over checkpoint %s: %s", path, error)
     if paths:
@@ -61,14 +48,33 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
+def recover(folder: Path) -> Path | None:
+    """The newest whole checkpoint, for its run to go on from; raises as `latest`.
+
+    Damaged ones after it are renamed: the run comes by the same numbers again, and `prune` counts whole ones alone.
+    """
+    newest = latest(folder)
+    paths = _in_order(folder)
+    for path in paths[paths.index(newest) + 1 :] if newest else ():
+        path.rename(path.with_name(f"{path.name}.damaged-{secrets.token_hex(4)}"))
+    return newest
+
+
 def prune(folder: Path, keep: int = KEEP) -> None:
-    """Deletes all but the newest `keep` >= 1 checkpoints and the best, and what killed writes left."""
+    """Deletes all but the newest `keep` >= 1 checkpoints and the best, and what killed writes left.
+
+    Damaged ones that `recover` renamed are deleted as those of their number are.
+    """
     if keep < 1:
         raise ValueError(f"keep is {keep}: keep at least 1 checkpoint")
     remove_leftovers(folder)
-    best = _read_best(folder)
-    for path in _in_order(folder)[:-keep]:
+    best, paths = _read_best(folder), _in_order(folder)
+    for path in paths[:-keep]:
         if path.name != best:
+            remove_folder(path)
+    oldest = min((path.name for path in paths[-keep:]), key=_place, default="")
+    for path in folder.glob("*.damaged-*"):
+        if (match := _NAME.match(path.name)) and oldest and _place(match[0]) < _place(oldest):
             remove_folder(path)
 
 
@@ -114,7 +120,12 @@ def _in_order(folder: Path) -> list[Path]:
     """Oldest first."""
     if not folder.is_dir():
         return []
-    found = [(match, path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
-    # Of the same number, one that was stopped within it is older than the one at its end.
-    ends = [(int(match[1]), match[2] is None, int(match[2] or 0), path) for match, path in found]
-    return [path for *_, path in sorted(ends)]
+    found = (path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    return sorted(found, key=lambda path: _place(path.name))
+
+
+def _place(name: str) -> tuple[int, bool, int]:
+    """In the order of checkpoints: of the same number, one from within it is older than the one at its end."""
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return int(match[1]), match[2] is None, int(match[2] or 0)

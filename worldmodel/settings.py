@@ -14,7 +14,7 @@ TEXT = (
     *("a", "accelerator", "algorithm", "b", "dataset", "device", "feedback", "goal_cost", "host", "latents", "name"),
     *("pattern", "policy", "records", "rendering", "run", "videos"),
 )
-TEXT_OR_NULL = ("beside", "checkpoint", "goal", "online", "sb3", "simulator")
+TEXT_OR_NULL = ("again", "beside", "checkpoint", "goal", "online", "sb3", "simulator")
 TEXTS = ("data", "votes")  # one, or a list of them; null where a command says so
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from worldmodel.build import build
-from worldmodel.checkpoint import read_checkpoint
+from worldmodel.checkpoint import as_saved, read_checkpoint
 from worldmodel.command import Interrupted, command, uninterrupted
 from worldmodel.config import ModelConfig
-from worldmodel.errors import check_whole
+from worldmodel.episode import read_header
+from worldmodel.errors import CheckpointError, check_whole
+from worldmodel.files import make_folder
 from worldmodel.folders import split_all
 from worldmodel.hardware import chosen_precision, prepare_threads
 from worldmodel.memory import memory_of
@@ -27,7 +32,7 @@ from worldmodel.provenance import provenance
 from worldmodel.records import Records
 from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
-from worldmodel.series import latest, mark_best, numbered, prune, vacate
+from worldmodel.series import latest, mark_best, numbered, prune, recover
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
 from worldmodel.validation import fixed_windows, open_loop_errors
 
@@ -40,6 +45,7 @@ class Progress:
     """How far a fit is.
 
     Attributes:
+        data: of the episodes, see `fingerprint`.
         metrics_bytes: length of `metrics.jsonl` at the newest checkpoint at an end of `save_every` updates.
         best, best_error: at how many updates the frames of held-out episodes were predicted best, and their error;
             None where nothing is held out.
@@ -47,6 +53,7 @@ class Progress:
         seconds: that these took.
     """
 
+    data: str
     metrics_bytes: int = 0
     best: int | None = None
     best_error: float | None = None
@@ -59,7 +66,7 @@ class Progress:
 def main(config: DictConfig) -> None:
     """Hydra's entry point."""
     prepare_threads()
-    config = run_config(config, HydraConfig.get().overrides.task, fixed=("seed",))
+    config = run_config(config, HydraConfig.get().overrides.task, free=("updates",))
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     checkpoints = Path(config.run) / "checkpoints"
     for key, least in (("updates", 1), ("save_every", 1), ("context", 1), ("horizon", 1), ("seed", 0)):
@@ -72,7 +79,7 @@ def main(config: DictConfig) -> None:
     if held_out:
         windows = fixed_windows(held_out, VALIDATION_WINDOWS, context=config.context, horizon=config.horizon)
 
-    saved = latest(checkpoints) if config.resume else None
+    saved = recover(checkpoints) if config.resume else None
     torch.manual_seed(config.seed)
     model = from_pretrained(saved) if saved else build(ModelConfig.from_mapping(settings["model"]), replay.spec)
     check_fits(model.spec, replay.spec, str(saved))
@@ -80,20 +87,32 @@ def main(config: DictConfig) -> None:
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
     trainer = Trainer(model, fit, fabric)
-    progress = Progress()
+    data = fingerprint(fitted, held_out)
+    progress = Progress(data=data)
     if saved:
         state = read_checkpoint(saved).trainer()
-        trainer.load_state_dict(state["trainer"])
-        progress = Progress(**state["progress"])
+        with as_saved(saved):
+            trainer.load_state_dict(state["trainer"])
+            progress = Progress(**state["progress"])
+            check_whole("metrics_bytes", progress.metrics_bytes, 0)
+        if progress.data != data:
+            raise CheckpointError(
+                f"the {len(fitted)} episodes to fit and {len(held_out)} held out are not those that {saved} was fitted "
+                "to: give the same data= and held_out=, or begin another run"
+            )
     records = Records(make_run(config), keep=progress.metrics_bytes)
-    checkpoints.mkdir(exist_ok=True)
-    records.write("resume" if saved else "header", trainer.updates, **provenance(settings))
+    make_folder(checkpoints)
+    records.write("resume" if config.resume else "header", trainer.updates, **provenance(settings))
 
     def save(path: Path, progress: Progress) -> None:
-        vacate(path)
         state = {"trainer": trainer.state_dict(), "progress": asdict(progress)}
         save_pretrained(path, model, contexts, trainer=state)
 
+    def mark(progress: Progress) -> None:
+        if progress.best is not None and progress.best_error is not None:
+            mark_best(checkpoints, progress.best, frame_error=progress.best_error)
+
+    mark(progress)  # again, should a kill have come between a checkpoint and its mark
     with tqdm(total=config.updates, initial=trainer.updates, unit="update", disable=None) as bar:
         while progress.terms or trainer.updates < config.updates:
             start, terms = time.perf_counter(), [*progress.terms]
@@ -123,12 +142,13 @@ def main(config: DictConfig) -> None:
                     if best_error is None or error < best_error:  # so never one that is not a number
                         best, best_error = end, error
                 bar.write(line)
-                progress = Progress(records.sync(), best, best_error)
+                progress = Progress(data, records.sync(), best, best_error)
                 save(numbered(checkpoints, end), progress)
-                if best is not None and best_error is not None:
-                    mark_best(checkpoints, best, frame_error=best_error)
+                mark(progress)
                 prune(checkpoints)
-            except Interrupted:
+            except Interrupted as end_by_signal:
+                if end_by_signal.torn:
+                    raise
                 within = numbered(checkpoints, end, within=len(terms))
                 if terms and not (numbered(checkpoints, end).exists() or within.exists()):
                     spent = progress.seconds + time.perf_counter() - start
@@ -136,6 +156,12 @@ def main(config: DictConfig) -> None:
                 raise
     records.close()
     print(latest(checkpoints))
+
+
+def fingerprint(fitted: Sequence[Path], held_out: Sequence[Path]) -> str:
+    """SHA-256, in hexadecimal, over the contents of episodes in their order, and over which are held out."""
+    digests = [[read_header(path).digest for path in sorted(paths)] for paths in (fitted, held_out)]
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 if __name__ == "__main__":
