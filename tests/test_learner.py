@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -18,11 +20,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from agents.learner import Learner
+from agents.loop import learn
 from agents.planners import CEM, Plan, Planner
 from agents.planning import PlanningAgent
 from agents.run import Run, drop_unsaved
 from agents.schedule import Progress, Schedule
 from agents.seeds import seed_of
+from worldmodel import command
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
@@ -236,8 +240,18 @@ def test_episodes_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
         drop_unsaved(tmp_path, 1)
     drop_unsaved(tmp_path, 3)
     assert sorted(path.stem for path in (tmp_path / "episodes").iterdir()) == ["000000", "000001", "000002"]
-    with pytest.raises(CheckpointError, match=r"holds 3 episodes, its newest checkpoint knows 5: restore the episodes"):
+    with pytest.raises(CheckpointError, match=r"lacks 000003\.safetensors, 000004\.safetensors of the 5 episodes that"):
         drop_unsaved(tmp_path, 5)
+
+
+def test_an_episode_that_is_missing_is_not_made_up_for_by_another(tmp_path: Path) -> None:
+    killed = make(tmp_path)
+    play(killed, 4)
+    killed.records.close()
+    episode_path(tmp_path / "episodes", 1).unlink()
+    with pytest.raises(CheckpointError, match=r"lacks 000001\.safetensors of the 3 episodes that its newest"):
+        drop_unsaved(tmp_path, 3)
+    assert len(list((tmp_path / "episodes").iterdir())) == 3
 
 
 def test_evaluations_start_alike_without_exploration_and_teach_nothing(tmp_path: Path) -> None:
@@ -287,6 +301,38 @@ def test_a_saved_run_goes_on_as_if_it_had_never_stopped(tmp_path: Path) -> None:
     for kind in ("episode", "fit"):
         records = [read_records(tmp_path / name / "metrics.jsonl", kind) for name in ("whole", "cut")]
         assert [{**r, "seconds": 0} for r in records[0]] == [{**r, "seconds": 0} for r in records[1]]
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_run_is_saved_between_updates_and_never_within_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool
+) -> None:
+    """A second signal may come when weights have moved and the update is not counted yet."""
+    learner = make(tmp_path)
+    update, count = learner.trainer._update, iter(range(9))
+
+    def interrupted(*arguments: Any) -> dict[str, float]:
+        terms = update(*arguments)
+        if next(count) == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            if torn:
+                os.kill(os.getpid(), signal.SIGINT)
+        return terms
+
+    monkeypatch.setattr(learner.trainer, "_update", interrupted)
+    before = signal.signal(signal.SIGINT, command._interrupt)
+    try:
+        with pytest.raises(command.Interrupted):
+            learn(learner)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        monkeypatch.setattr(command._Held, "signum", None)
+        learner.records.close()
+    saved = sorted(path.name for path in (tmp_path / "checkpoints").glob("0*"))
+    assert saved == (["000001"] if torn else ["000001", "000002-fit-000002"])
+    if not torn:
+        state = read_checkpoint(tmp_path / "checkpoints" / saved[-1]).trainer()
+        assert (state["trainer"]["updates"], len(state["terms"]), state["progress"]["episodes"]) == (2, 2, 2)
 
 
 def test_an_evaluation_leaves_a_film_of_the_dream_in_tensorboard(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from saving import flip, write
 
 from worldmodel.checkpoint import read_checkpoint
-from worldmodel.errors import CheckpointError
+from worldmodel.errors import CheckpointError, VersionError
 from worldmodel.files import temporary_path
-from worldmodel.series import latest, mark_best, numbered, prune, resolve, vacate
+from worldmodel.series import latest, mark_best, numbered, prune, recover, resolve
 
 
 def test_the_newest_whole_checkpoint_is_the_latest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -32,20 +32,33 @@ def test_the_newest_whole_checkpoint_is_the_latest(tmp_path: Path, caplog: pytes
         latest(folder)
 
 
-def test_a_run_taken_back_by_damage_can_come_by_the_same_number_again(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    write(numbered(tmp_path, 1))
-    flip(write(numbered(tmp_path, 2)) / "model.safetensors")
-    assert latest(tmp_path) == numbered(tmp_path, 1)
-    vacate(numbered(tmp_path, 1))  # whole: it stays
-    vacate(numbered(tmp_path, 2))
+def test_a_run_taken_back_by_damage_can_come_by_the_same_number_again(tmp_path: Path) -> None:
+    assert recover(tmp_path) is None
+    for name in ("000001", "000002-fit-000007", "000002"):
+        write(tmp_path / name)
+    flip(tmp_path / "000002" / "model.safetensors")
+    (tmp_path / "000002-fit-000007" / "trainer.pt").unlink()
+    assert recover(tmp_path) == numbered(tmp_path, 1)
+    aside = sorted(path.name.partition(".damaged-")[0] for path in tmp_path.iterdir())
+    assert aside == ["000001", "000002", "000002-fit-000007"]
     write(numbered(tmp_path, 2), model_config={"again": True})
-    found = latest(tmp_path)
-    assert found == numbered(tmp_path, 2) and read_checkpoint(found).model_config == {"again": True}
+    assert latest(tmp_path) == numbered(tmp_path, 2)
     prune(tmp_path)
-    aside = [path for path in tmp_path.iterdir() if path.name.startswith("000002.damaged-")]
-    assert len(aside) == 1 and aside[0].name in caplog.text
+    assert len(list(tmp_path.iterdir())) == 4  # two whole ones, and what was moved aside
+    for number in (3, 4):
+        write(numbered(tmp_path, number))
+        prune(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"000003", "000004"}
+
+
+def test_another_version_is_not_damage(tmp_path: Path) -> None:
+    manifest = write(numbered(tmp_path, 2)) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    for find in (latest, recover):
+        with pytest.raises(VersionError, match="has schema version 2, this code reads 1: use the code that wrote it"):
+            find(tmp_path)
+    write(numbered(tmp_path, 1))
+    assert latest(tmp_path) == numbered(tmp_path, 1)
 
 
 def test_pruning_keeps_the_newest_and_what_is_not_a_checkpoint(tmp_path: Path) -> None:

@@ -32,17 +32,19 @@ def latest(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run's; None when there are none.
 
     Passes over damaged ones, with a warning each. Raises CheckpointError when all are damaged, rather than let a run
-    begin anew over them; VersionError for one of another version, which is not damaged.
+    begin anew over them; VersionError when they are of another version.
     """
     paths = _in_order(folder)
+    foreign: VersionError | None = None
     for path in reversed(paths):
         try:
             verify_manifest(path)
             return path
-        except VersionError:
-            raise
         except CheckpointError as error:
             _log.warning("passing over checkpoint %s: %s", path, error)
+            foreign = error if isinstance(error, VersionError) else foreign
+    if foreign:
+        raise foreign
     if paths:
         raise CheckpointError(f"all {len(paths)} checkpoints in {folder} are damaged: restore one, or start a new run")
     return None

@@ -15,7 +15,7 @@ from saving import SPEC, write
 
 from worldmodel.command import command
 from worldmodel.episode import Episode, episode_path, save_episode
-from worldmodel.series import mark_best, numbered, prune, vacate
+from worldmodel.series import mark_best, numbered, prune
 
 CALLS = ("open", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir")  # of os
 
@@ -28,7 +28,6 @@ def say(what: Any) -> None:
 def save_checkpoint(folder: str, number: int, size: int) -> None:
     """As a run does after each step: the checkpoint, then the mark of the best, then what is too old goes."""
     path = numbered(Path(folder), number)
-    vacate(path)
     weights = {"w": torch.full((size,), float(number))}
     write(path, weights=weights, trainer={"number": number, "moments": torch.full((2 * size,), float(number))})
     mark_best(Path(folder), number - number % 3 or 1, return_mean=float(number))

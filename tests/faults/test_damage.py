@@ -61,18 +61,12 @@ def test_episodes(tmp_path: Path, faults: Callable[[int, int], int]) -> None:
     path = tmp_path / "000000.safetensors"
     save_episode(make_episode(3, 40), path)
     percents = flips = faults(10, 100)
-    harmless = 0
-    for damage in damages(path, percents, flips):
-        try:
+    for _ in damages(path, percents, flips):
+        with pytest.raises(DataError) as error:
             load_episode(path)
-            harmless += 1  # in the header: spaces, or what nobody reads
-            assert damage.startswith("bit"), damage
-        except DataError as error:
-            assert path.name in str(error) and "\n" not in str(error)
+        assert path.name in str(error.value) and "\n" not in str(error.value)
     load_episode(path)
-    total = percents + flips
-    print(f"{total} damaged episodes ({percents} lengths, {flips} flipped bits): {total - harmless} typed errors")
-    assert harmless == 0
+    print(f"{percents + flips} damaged episodes ({percents} lengths, {flips} flipped bits): as many typed errors")
 
 
 def test_a_folder_of_damaged_checkpoints_is_not_begun_anew(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import CheckpointError
 from worldmodel.files import temporary_path, verify_manifest
 from worldmodel.records import Records
-from worldmodel.series import latest, mark_best, numbered, prune, resolve, vacate
+from worldmodel.series import latest, mark_best, numbered, prune, recover, resolve
 
 UPDATES = 3  # of a round
 
@@ -63,7 +63,7 @@ class Run(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         """As `agents.run.begin` and `open_records` do."""
-        newest = latest(self.folder / "checkpoints")
+        newest = recover(self.folder / "checkpoints")
         found: dict[str, Any] = {"episodes": 0, "state": "", "bytes": 0, "fitted": None, "best": None}
         if newest:
             found = read_checkpoint(newest).trainer()
@@ -160,7 +160,6 @@ class Run(RuleBasedStateMachine):
         assert repeatable_records(self.folder) == expected
 
     def _write(self, path: Path, kept: int) -> None:
-        vacate(path)
         found = {"episodes": self.episodes, "state": self.state, "bytes": kept}
         write(path, trainer={**found, "fitted": self.within, "best": self.best})
 
