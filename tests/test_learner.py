@@ -326,7 +326,6 @@ def test_a_run_is_saved_between_updates_and_never_within_one(
             learn(learner)
     finally:
         signal.signal(signal.SIGINT, before)
-        monkeypatch.setattr(command._Held, "signum", None)
         learner.records.close()
     saved = sorted(path.name for path in (tmp_path / "checkpoints").glob("0*"))
     assert saved == (["000001"] if torn else ["000001", "000002-fit-000002"])

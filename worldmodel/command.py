@@ -115,4 +115,5 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     if _Held.depth and _Held.signum is None:
         _Held.signum = signum
     else:
+        _Held.signum = None
         raise Interrupted(signum, torn=_Held.depth > 0)
