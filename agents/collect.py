@@ -24,7 +24,7 @@ from worldmodel.errors import check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.provenance import provenance
-from worldmodel.records import Records
+from worldmodel.records import Records, whole_lines
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import resolve
 
@@ -49,7 +49,7 @@ def main(config: DictConfig) -> None:
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
     metrics = run / "metrics.jsonl"
-    records = Records(run, keep=metrics.stat().st_size if started and metrics.exists() else 0)
+    records = Records(run, keep=whole_lines(metrics) if started else 0)
     records.write("resume" if started else "header", config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 

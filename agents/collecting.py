@@ -142,7 +142,8 @@ def insist(
 ) -> Episode:
     """What `play` gives for the first of `seeds` in which the environment does not fail.
 
-    Of each failure there is a warning, and `failed` is told. Raises EnvFailure when there is one with every seed.
+    Of each failure there is a warning, and `failed` is told. Raises EnvFailure when there is one with every seed: in an
+    evaluation, where all are the same, one that the seed alone brings about comes again in whatever resumes the run.
     """
     for attempt, seed in enumerate(seeds, 1):
         try:
@@ -151,8 +152,11 @@ def insist(
             failure, last = Failure(stream, episode, attempt, seed, str(error)), error
         _log.warning("attempt %d of %d at episode %d (%s): %s", attempt, len(seeds), episode, stream, failure.error)
         failed(failure)
+    mend = "mend it"
+    if stream == "evaluate":
+        mend += f", or begin a run with another seed=, since this start has seed {seeds[0]} each time"
     raise EnvFailure(
-        f"the environment failed in each of {len(seeds)} attempts at episode {episode} ({stream}): mend it; what was "
+        f"the environment failed in each of {len(seeds)} attempts at episode {episode} ({stream}): {mend}; what was "
         f"saved stays. The last time: {last}"
     ) from last
 

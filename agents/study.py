@@ -26,7 +26,7 @@ from agents.planners import Planner, make_planner
 from agents.planning import PlanningAgent, imagined_return, usual_horizon
 from agents.run import plain
 from agents.seeds import seed_of
-from agents.study_cells import Cell, Parts, fit_cell, measured, whole_lines
+from agents.study_cells import Cell, Parts, fit_cell, measured
 from envs import make_env
 from worldmodel.command import command
 from worldmodel.config import ModelConfig
@@ -38,7 +38,7 @@ from worldmodel.metrics.evaluation import halves
 from worldmodel.model import Model
 from worldmodel.pretrained import check_fits
 from worldmodel.provenance import provenance
-from worldmodel.records import Records, read_records
+from worldmodel.records import Records, read_records, whole_lines
 from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.size import summarise

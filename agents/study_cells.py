@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -91,8 +90,3 @@ def measured(model: Model, windows: Batch, reference: Batch, *, context: int, sa
         for metric, rows in found.by_window.items()
     }
     return {"frames": found.frames, "by_window": by_window, "clips": found.clips}
-
-
-def whole_lines(path: Path) -> int:
-    """Bytes of a log until its last whole line; 0 where there is none."""
-    return path.read_bytes().rfind(b"\n") + 1 if path.is_file() else 0

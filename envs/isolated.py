@@ -26,7 +26,7 @@ from worldmodel.errors import EnvError, EnvFailure, WorldModelError
 from worldmodel.processes import follow_parent
 
 START_S = 120.0  # to import everything from a cold disk, find an OpenGL that draws, and make the environment
-GRACE_S = 5.0  # for a process to end
+GRACE_S = 5.0  # to close an environment; and for a process to end
 MAKE = "make"  # the first thing asked of it
 
 
@@ -34,8 +34,9 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
     """A `PixelEnv` in a process of its own, as far as playing in it goes.
 
     It gives the same frames and rewards, and raises the same errors. When it does not answer in time, or dies, it is
-    killed with all that it has started: an EnvFailure says which, and the next `reset` makes it anew, in a process
-    whose random stream is a new one unless a seed is given. That process ends with this one, however this one ends.
+    killed with all that it has started, and an EnvFailure says which. No process outlives an EnvFailure, of whatever
+    kind, as nobody knows what is left of its state: the next `reset` makes the environment anew, in a process whose
+    random stream is a new one unless a seed is given. That process ends with this one, however this one ends.
 
     Args:
         make: makes the environment, there; so it must be picklable. What it makes may start programs, but nothing by
@@ -44,6 +45,7 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
         timeout: seconds that a reset or a step may take, > 0. Making it has START_S.
 
     Raises what `make` does: errors of ours as they are, others as an EnvError; EnvFailure when it hangs or dies there.
+    Once there was a frame, it is an EnvFailure too that it cannot be made anew, or that its first frame is wrong.
     """
 
     metadata = PixelEnv.metadata
@@ -61,12 +63,22 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """As `PixelEnv.reset`; in a new process after one that was killed."""
+        """As `PixelEnv.reset`; in a new process after an EnvFailure."""
         super().reset(seed=seed)
         self._elapsed = 0
-        if self._child is None:
-            self._start()
-        self._frame, info = self._call("reset", seed=seed)
+        try:
+            if self._child is None:
+                self._start()
+            self._frame, info = self._call("reset", seed=seed)
+        except EnvFailure:
+            raise
+        except EnvError as error:
+            if self._frame is None:
+                raise  # settings that cannot work
+            self.close()
+            raise EnvFailure(
+                f"{self._task} did not begin again ({error}): the episode is lost, reset() starts it anew"
+            ) from error
         return self._frame.copy(), info
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -96,10 +108,10 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
         )
 
     def close(self) -> None:
-        """Closes the environment if it answers in time, and ends its process."""
+        """Closes the environment if that takes GRACE_S at most, and ends its process."""
         if self._child is not None:
             with suppress(WorldModelError):
-                self._call("close")
+                self._ask("close", GRACE_S)
         if self._child is not None:
             self._child.end()
             self._child = None
@@ -111,7 +123,12 @@ class IsolatedEnv(gymnasium.Env[np.ndarray, Any]):
         self.action_space = action_space(spec)
 
     def _call(self, method: str, **arguments: Any) -> Any:
-        return self._ask(method, self._timeout, **arguments)
+        """The answer within the timeout; no process outlives an EnvFailure."""
+        try:
+            return self._ask(method, self._timeout, **arguments)
+        except EnvFailure:
+            self.close()
+            raise
 
     def _ask(self, method: str, seconds: float, **arguments: Any) -> Any:
         """What a method of the environment gives; raises what it does. Without an answer the process is ended."""

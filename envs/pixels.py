@@ -18,6 +18,7 @@ from worldmodel.errors import EnvError, EnvFailure, WorldModelError
 
 NO_EPISODE = "there is no episode to step in: call reset() first, and after each episode's end"
 NO_FRAME = "there is no frame yet: call reset() first"
+LARGEST = float(np.finfo(np.float32).max)  # reward of a step, as episodes hold it
 
 _log = logging.getLogger(__name__)
 
@@ -75,8 +76,9 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
     sums the rewards, ends with the episode, and draws the last frame only. Every info holds ``env_frames``: the
     simulator steps just taken. `render` gives the last frame drawn again, without drawing it anew.
 
-    Whatever the simulator raises while it is played, a reward that is no finite number, and a wrong frame after a right
-    one are an EnvFailure: it ends the episode, and `reset` begins another. A wrong first frame is an EnvError.
+    Whatever the simulator raises while it is played, a reward that is no finite number, rewards of a step whose sum is
+    none as float32, and a wrong frame after a right one are an EnvFailure: it ends the episode, and `reset` begins
+    another. A wrong first frame is an EnvError.
 
     To plan in the simulator itself: `snapshot`, `advance` along some actions, `restore`; none of them draws.
 
@@ -146,6 +148,11 @@ class PixelEnv(gymnasium.Env[np.ndarray, Any]):
                 reward, terminated, ended = self._simulator.step(own_action)
                 total += self._finite(reward)
                 truncated = not terminated and (ended or self._elapsed == self.env_spec.time_limit)
+        if not abs(total) <= LARGEST:
+            raise self._failure(
+                f"earned {total:g} in a decision of {self._elapsed - before} simulator steps that ended",
+                f"float32 holds rewards up to {LARGEST:.3g}",
+            )
         self._running = not (terminated or truncated)
         return total, terminated, truncated
 

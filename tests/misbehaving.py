@@ -60,7 +60,7 @@ DEEDS = {
     "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
 }
-REWARDS = {"nan": math.nan, "inf": -math.inf, "none": None, "words": "much", "many": np.ones(3)}
+REWARDS = {"nan": math.nan, "inf": -math.inf, "none": None, "words": "much", "many": np.ones(3), "huge": -1e39}
 FRAMES = {
     "small": lambda frame: frame[:16],
     "floats": lambda frame: np.float32(frame / 255),

@@ -198,5 +198,9 @@ def test_an_evaluation_tries_the_same_start_again() -> None:
     assert [episode.seed for episode in evaluate(env, told)] == starts
     assert env.seeds == [starts[0]] * 3 + [starts[1]]
     assert told == [Failure("evaluate", 0, attempt, starts[0], "the rope broke") for attempt in (1, 2)]
-    with pytest.raises(EnvFailure, match=r"failed in each of 3 attempts at episode 0 \(evaluate\)"):
+    message = (
+        r"failed in each of 3 attempts at episode 0 \(evaluate\): mend it, or begin a run with another seed=, since "
+        rf"this start has seed {starts[0]} each time; what was saved stays\. The last time: the rope broke$"
+    )
+    with pytest.raises(EnvFailure, match=message):
         evaluate(Fragile(BOX, failures=3, error=BROKEN), [])

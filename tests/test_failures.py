@@ -33,6 +33,8 @@ RAISED = {
     "inf": f"{WHO} earned -inf at simulator step 2 (a reward must be a finite number): {LOST}",
     "none": f"{WHO} earned None at simulator step 2 (a reward must be a finite number): {LOST}",
     "words": f"{WHO} earned 'much' at simulator step 2 (a reward must be a finite number): {LOST}",
+    "huge": f"{WHO} earned -1e+39 in a decision of 1 simulator steps that ended at simulator step 2 "
+    f"(float32 holds rewards up to 3.4e+38): {LOST}",
     "many": f"{WHO} earned array([1., 1., 1.]) at simulator step 2 (a reward must be a finite number): {LOST}",
 }
 DRAWN = {
@@ -72,6 +74,28 @@ def test_a_failure_says_what_and_when_and_costs_its_episode(misdeed: str, tmp_pa
     with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
         env.step(np.zeros(1))
     whole(env)
+
+
+@pytest.mark.parametrize(("reward", "total"), [(3e38, "6e+38"), (1.7e308, "inf")])
+def test_rewards_that_are_numbers_and_whose_sum_is_none_are_a_failure(
+    reward: float, total: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone would do, or is at least a number."""
+    env = make_env(settings(tmp_path / "script") | {"action_repeat": 2})
+    monkeypatch.setattr("misbehaving.float", lambda number: reward, raising=False)
+    env.reset()
+    said = f"{WHO} earned {total} in a decision of 2 simulator steps that ended at simulator step 2 (float32 holds"
+    with pytest.raises(EnvFailure, match=f"^{re.escape(said)} rewards up to 3.4e[+]38"):
+        env.step(np.zeros(1))
+    with pytest.raises(EnvError, match="there is no episode to step in"):
+        env.step(np.zeros(1))
+
+
+def test_the_largest_reward_of_float32_is_earned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env(settings(tmp_path / "script"))
+    monkeypatch.setattr("misbehaving.float", lambda number: float(np.finfo(np.float32).max), raising=False)
+    env.reset()
+    assert np.float32(env.step(np.zeros(1))[1]) == np.finfo(np.float32).max
 
 
 @pytest.mark.parametrize("misdeed", DRAWN)

@@ -15,8 +15,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from misbehaving import STEPS, settings
-from test_failures import SAID, WHO, until_it_fails, whole
+from misbehaving import STEPS, Misbehaving, settings
+from test_failures import DRAWN, SAID, WHO, until_it_fails, whole
 
 from envs import env_spec, isolated, make_env
 from envs.isolated import IsolatedEnv
@@ -42,7 +42,7 @@ ENDED = {
     },
 }
 # Of misdeeds that are told where they are done, those whose way here is a different one.
-TOLD = ("raise", "raise_in_reset", "stubborn", "lambda", "leave", "recurse", "none", "chw")
+TOLD = ("raise", "raise_in_reset", "stubborn", "lambda", "leave", "recurse", "none", "huge", "chw")
 PARENT = """
 import sys
 from pathlib import Path
@@ -153,8 +153,12 @@ def test_a_failure_is_told_as_it_would_be_here(misdeed: str, played: tuple[Isola
     (process,) = living(mark)
     script.write_text(misdeed)
     assert until_it_fails(env).startswith(SAID[misdeed])
+    assert living(mark) == []
+    with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
+        env.step(np.zeros(1))
     whole(env)
-    assert living(mark) == [process]
+    (another,) = living(mark)
+    assert another != process
 
 
 @pytest.mark.parametrize("misdeed", ENDED)
@@ -172,6 +176,90 @@ def test_one_that_hangs_or_dies_is_ended_and_made_anew(misdeed: str, played: tup
     whole(env)
     (another,) = living(mark)
     assert another != process
+
+
+class Delicate(Misbehaving):
+    """Once it has raised it does nothing else; it is not made where a file says so, and has much to do at its end."""
+
+    broken = False
+
+    def __init__(self, script: str, render_mode: str | None = None) -> None:
+        super().__init__(script, render_mode)
+        if Path(script).with_suffix(".gone").exists():
+            raise OSError("no display")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
+        if self.broken:
+            raise RuntimeError("the renderer is gone")
+        return super().reset(seed=seed)
+
+    def step(self, action: Any) -> Any:
+        self.broken = self.steps == 1
+        return super().step(action)
+
+    def close(self) -> None:
+        time.sleep(1000)
+
+
+@contextmanager
+def delicate(folder: Path) -> Iterator[tuple[Any, Path]]:
+    """One that has played, and its script."""
+    script = folder / "script"
+    env = make_env(settings(script) | {"id": f"{__name__}:Delicate"}, timeout=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolated, "GRACE_S", 0.5)
+        env.reset()
+        yield env, script
+        env.close()
+
+
+@pytest.mark.parametrize("misdeed", ["raise", "nan", "chw"])
+def test_what_a_failure_broke_for_good_is_whole_in_a_new_process(misdeed: str, tmp_path: Path) -> None:
+    with delicate(tmp_path) as (env, script):
+        script.write_text(misdeed)
+        until_it_fails(env)
+        assert env.reset()[0].shape == (16, 16, 3)
+
+
+def test_closing_does_not_wait_for_one_that_hangs(tmp_path: Path) -> None:
+    with delicate(tmp_path) as (env, _):
+        start = time.monotonic()
+        env.close()
+        assert time.monotonic() - start < 5
+
+
+def test_one_that_cannot_be_made_anew_is_a_failure_until_it_can(tmp_path: Path) -> None:
+    with delicate(tmp_path) as (env, script):
+        script.write_text("kill")
+        until_it_fails(env)
+        script.with_suffix(".gone").touch()
+        said = f"{__name__}:Delicate did not begin again"
+        for _ in range(2):
+            told = until_it_fails(env)
+            assert told.startswith(said) and "no display" in told and told.endswith("reset() starts it anew")
+        script.with_suffix(".gone").unlink()
+        assert env.reset()[0].shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("misdeed", ["chw", "floats", "nothing"])
+def test_a_wrong_first_frame_of_a_new_process_is_a_failure(misdeed: str, played: tuple[IsolatedEnv, Path, str]) -> None:
+    env, script, mark = played
+    whole(env)
+    script.write_text(f"kill\n{misdeed}_in_reset")
+    assert until_it_fails(env) == ENDED["kill"]
+    lost = "the episode is lost, reset() starts it anew"
+    assert until_it_fails(env) == f"{WHO} did not begin again ({DRAWN[misdeed]}): {lost}"
+    assert living(mark) == []
+    whole(env)
+
+
+@pytest.mark.parametrize("misdeed", ["chw", "floats"])
+def test_the_very_first_frame_is_a_mistake_if_it_is_wrong(misdeed: str, tmp_path: Path) -> None:
+    env = make_env(settings(tmp_path / "script", f"{misdeed}_in_reset"), timeout=TIMEOUT)
+    with pytest.raises(EnvError) as raised:
+        env.reset()
+    assert raised.type is EnvError and str(raised.value) == DRAWN[misdeed]
+    env.close()
 
 
 def test_an_interruption_leaves_no_answer_for_the_next_call(played: tuple[IsolatedEnv, Path, str]) -> None:

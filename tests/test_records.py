@@ -6,10 +6,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from worldmodel.records import Records, read_records
+from worldmodel.records import Records, read_records, whole_lines
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -75,6 +76,16 @@ def test_what_came_after_the_checkpoint_is_cut_back(tmp_path: Path) -> None:
     assert resumed.sync() == len(path.read_bytes())
     resumed.close()
     assert path.read_text() == '{"kind": "episode", "length": 4}\n{"kind": "resume"}\n'
+
+
+@pytest.mark.parametrize(
+    ("written", "whole"), [("", ""), ('{"kind"', ""), ("{}\n", "{}\n"), ("{}\n{}\n{", "{}\n{}\n"), ("\0" * 9, "")]
+)
+def test_whole_lines_end_before_a_line_that_was_cut(written: str, whole: str, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert whole_lines(path) == 0
+    path.write_text(written)
+    assert path.read_bytes()[: whole_lines(path)] == whole.encode()
 
 
 def test_what_is_cut_off_leaves_what_happened(tmp_path: Path) -> None:

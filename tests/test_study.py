@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from commands import Command, running
 
-from agents.study_cells import Cell, whole_lines
+from agents.study_cells import Cell
 from worldmodel.bouncing import bouncing_episode
 from worldmodel.episode import episode_path, save_episode
-from worldmodel.records import read_records
+from worldmodel.records import read_records, whole_lines
 
 TINY = [
     *("capacities=[[0.125,0.02]]", "seeds=[0]", "updates=2", "minutes=0.0001", "windows=3", "context=2", "horizon=3"),

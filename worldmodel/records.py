@@ -91,6 +91,11 @@ def _happened(lines: bytes) -> Iterator[bytes]:
             continue
 
 
+def whole_lines(path: Path) -> int:
+    """Bytes of a log until the end of its last whole line; 0 where there is none."""
+    return path.read_bytes().rfind(b"\n") + 1 if path.is_file() else 0
+
+
 def read_records(path: Path, kind: str) -> list[dict[str, Any]]:
     """The records of one kind, in the order written; raises as `read_all_records`."""
     return [record for record in read_all_records(path) if record["kind"] == kind]
