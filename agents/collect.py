@@ -45,12 +45,11 @@ def main(config: DictConfig) -> None:
     check_number("exploration", config.exploration, least=0)
     folder = Path(config.run) / "episodes"
     collector = Collector(settings, folder)
-    started = folder.is_dir() and any(folder.iterdir())
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
     metrics = run / "metrics.jsonl"
-    records = Records(run, keep=whole_lines(metrics) if started else 0)
-    records.write("resume" if started else "header", config.episodes - len(missing), **provenance(settings))
+    records = Records(run, keep=whole_lines(metrics) if config.resume else 0)
+    records.write("resume" if config.resume else "header", config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 
     def failed(failure: Failure) -> None:
