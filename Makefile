@@ -27,8 +27,8 @@ setup: $(INSTALLED)  ## install everything into .venv, at the versions in constr
 test: setup  ## run the tests, and list the ten slowest
 	$(TEST)
 
-faults: setup  ## inject all faults: kills, crashes, damage, full disks; the tests run a few of each
-	$(PYTHON) -m pytest tests/faults --faults all -rP --show-capture=stdout --durations=10
+faults: setup  ## inject all faults and print their counts: kills, damage, full disks, hostile files, bad environments
+	timeout --foreground 20m $(PYTHON) -m pytest -m faults --faults all -rPs --show-capture=stdout --durations=10
 
 soak: setup  ## half an hour of collecting, fitting and planning under random faults
 	$(PYTHON) tests/faults/soak.py --minutes 30

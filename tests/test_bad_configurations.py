@@ -9,6 +9,8 @@ from contextlib import ExitStack
 import pytest
 from commands import Command, running
 
+pytestmark = pytest.mark.faults
+
 TRAIN, SUMMARY, EVALUATE = "worldmodel.train", "worldmodel.summary", "worldmodel.evaluate"
 VIDEOS, COLLECT = "worldmodel.import_videos", "agents.collect"
 COMMON = {

@@ -184,8 +184,8 @@ MISTAKES = {
     "accelerator=bogus": "accelerator bogus",
     "run=whole": "whole already holds a run: add resume=true to go on with it, or choose another run=",
     "resume=true": "holds no run to resume (no config.yaml)",
-    f"{RESUMED} policy=random": "whole was begun otherwise: policy simulator then, random now: resume it as it was, or with resume=anyway",
-    f"{RESUMED} planner.elites=1": "whole was begun otherwise: planner.elites 2 then, 1 now: resume it as it was, or with resume=anyway",
+    f"{RESUMED} policy=random": "whole was begun otherwise: policy simulator then, random now: resume it as it was",
+    f"{RESUMED} planner.elites=1": "whole was begun otherwise: planner.elites 2 then, 1 now: resume it as it was",
 }
 
 

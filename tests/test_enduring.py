@@ -16,6 +16,8 @@ from agents.seeds import seed_of
 from worldmodel.episode import load_episode
 from worldmodel.records import read_records
 
+pytestmark = pytest.mark.faults
+
 TIMED = f"env_timeout={TIMEOUT}"
 CPU = ("accelerator=cpu", "precision=32-true")
 COMMON = [

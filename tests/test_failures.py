@@ -15,6 +15,8 @@ from envs import make_env
 from envs.pixels import PixelEnv
 from worldmodel.errors import EnvError, EnvFailure
 
+pytestmark = pytest.mark.faults
+
 WHO = "misbehaving:Misbehaving"
 LOST = "the episode is lost, reset() begins another"
 STEP = f"in step() at simulator step 2: {LOST}"

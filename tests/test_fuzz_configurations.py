@@ -23,6 +23,8 @@ from worldmodel.errors import WorldModelError
 from worldmodel.spec import EnvSpec
 from worldmodel.trainer import TrainConfig
 
+pytestmark = pytest.mark.faults
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 ODD = st.one_of(
     *(st.none(), st.booleans(), st.integers(-3, 40), st.sampled_from([2**31, 2**63, -(2**63), 10**30])),

@@ -34,6 +34,8 @@ from worldmodel.replay import Replay
 from worldmodel.run_folder import read_config, run_config
 from worldmodel.videos import Cut, read_actions, video_episodes, video_spec
 
+pytestmark = pytest.mark.faults
+
 SIZE = Cut((16, 16))
 
 

@@ -19,6 +19,8 @@ from agents.study_results import table as study_table
 from worldmodel.count_votes import count, read, table
 from worldmodel.pictures.report import write_report
 
+pytestmark = pytest.mark.faults
+
 
 def test_logs(tmp_path: Path) -> None:
     path = tmp_path / "study" / "seed0.jsonl"

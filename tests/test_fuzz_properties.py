@@ -20,6 +20,8 @@ from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
 from worldmodel.state import State, concatenate
 
+pytestmark = pytest.mark.faults
+
 NUMBERS = st.integers(0, 99)
 
 

@@ -23,6 +23,8 @@ from worldmodel.files import MANIFEST, atomic_folder
 from worldmodel.pretrained import from_pretrained
 from worldmodel.spec import EnvSpec
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = EnvSpec("line", "reach", "box", 2, (-1.0, -1.0), (1.0, 1.0), 4, 0, (16, 16))
 

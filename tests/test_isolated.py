@@ -49,6 +49,8 @@ from pathlib import Path
 from envs import make_env
 from misbehaving import settings
 import numpy as np
+
+pytestmark = pytest.mark.faults
 if __name__ == "__main__":
     _, script, misdeed, timeout = sys.argv
     env = make_env(settings(Path(script), misdeed), timeout=float(timeout))

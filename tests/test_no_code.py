@@ -21,6 +21,8 @@ from worldmodel.hashes import sha256
 from worldmodel.held_out import held_out_episodes
 from worldmodel.run_folder import make_run, read_config, run_config
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("worldmodel", "envs", "agents", "configs", "benchmarks")
 

@@ -19,6 +19,8 @@ from agents.repeat import recorded_calls
 from worldmodel.comparison import differences
 from worldmodel.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(autouse=True)
 def configurations() -> Iterator[None]:

@@ -18,6 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from worldmodel.errors import ConfigError
 from worldmodel.run_folder import make_run, new_run, run_config
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parent.parent
 FREE = ("episodes", "feedback", "goal")
 
