@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from dreaming import BOX, CHOICE, CONV, DENSE, PAIR
 from hypothesis import assume, given, settings

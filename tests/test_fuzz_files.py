@@ -23,7 +23,7 @@ from agents.minari_data import export_folder, import_dataset
 from agents.sb3_policy import load_sb3
 from envs.starts import ContextStarts
 from worldmodel.bair import action_bounds, bair_episodes, bair_spec
-from worldmodel.checkpoint import latest, read_checkpoint
+from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, load_episode, load_rewards, read_header, save_episode
 from worldmodel.files import MANIFEST, verify_manifest
 from worldmodel.held_out import check_held_out
@@ -32,6 +32,7 @@ from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import from_pretrained, save_pretrained
 from worldmodel.replay import Replay
 from worldmodel.run_folder import read_config, run_config
+from worldmodel.series import latest
 from worldmodel.videos import Cut, read_actions, video_episodes, video_spec
 
 pytestmark = pytest.mark.faults

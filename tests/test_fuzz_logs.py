@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from fuzzing import fuzz
 from test_results import CHANCE, COLLECTED, evaluation
 from test_results import log as results_log

@@ -15,6 +15,8 @@ from worldmodel.episode import episode_path, load_episode
 from worldmodel.files import remove_leftovers
 from worldmodel.series import latest, resolve
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(scope="module")
 def forker() -> Iterator[Forker]:

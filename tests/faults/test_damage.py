@@ -18,6 +18,8 @@ from worldmodel.episode import load_episode, save_episode
 from worldmodel.errors import CheckpointError, DataError
 from worldmodel.series import latest, numbered
 
+pytestmark = pytest.mark.faults
+
 
 def damages(path: Path, percents: int, flips: int) -> Iterator[str]:
     """The file cut to each share of itself, or with one bit flipped, one after another; at last as it was."""

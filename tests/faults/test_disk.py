@@ -20,6 +20,8 @@ from worldmodel.episode import episode_path, load_episode
 from worldmodel.files import is_leftover
 from worldmodel.series import latest
 
+pytestmark = pytest.mark.faults
+
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root, to mount a small tmpfs and to give its rights away")
 SMALL = [

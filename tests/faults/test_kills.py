@@ -16,6 +16,8 @@ from worldmodel.episode import episode_path, load_episode
 from worldmodel.files import is_leftover, remove_leftovers, verify_manifest
 from worldmodel.series import latest, numbered, resolve
 
+pytestmark = pytest.mark.faults
+
 SIZE = 100_000  # numbers: a save takes some 20 ms
 LENGTH = 2000  # transitions
 

@@ -18,6 +18,8 @@ from worldmodel.comparison import differences, repeatable_records
 from worldmodel.files import is_leftover
 from worldmodel.records import read_records
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parents[2]
 PPO = [
     *(setting for setting in SMALL if not setting.startswith("planner.")),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from doing import make_episode
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -30,6 +31,8 @@ from worldmodel.errors import CheckpointError
 from worldmodel.files import temporary_path, verify_manifest
 from worldmodel.records import Records
 from worldmodel.series import latest, mark_best, numbered, prune, recover, resolve
+
+pytestmark = pytest.mark.faults
 
 UPDATES = 3  # of a round
 
