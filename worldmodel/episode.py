@@ -1,7 +1,7 @@
 """An episode, and its file: one safetensors file each, so that a killed process can at most lose the one in hand.
 
 The file holds the tensors `frames`, `actions`, `rewards`, `terminated`, `truncated`, and as text metadata
-`schema_version`, the JSON of `spec`, `seed` and `actor`, and a `sha256` of all this, which reading it whole checks. Any
+`schema_version` and the JSON of `spec`, `seed`, `actor`, and a `sha256` of all this, which reading it whole checks. Any
 safetensors reader opens it. Reading goes through the file's own header here, so that `worldmodel.replay` can read any
 window of it with plain positioned reads.
 """
@@ -127,7 +127,7 @@ def save_episode(episode: Episode, path: Path) -> None:
         "spec": json.dumps(episode.spec.to_json()),
         "seed": json.dumps(int(episode.seed)),
         "actor": json.dumps(episode.actor),
-        "sha256": _digest(episode),
+        "sha256": json.dumps(_digest(episode)),
     }
     make_folder(path.parent)
     write_atomic(path, save(tensors, metadata))
@@ -256,9 +256,10 @@ def _parse(file: BinaryIO) -> EpisodeHeader:
     for name in ("terminated", "truncated"):
         file.seek(offsets[name])
         flags[name] = file.read(1) != b"\0"
-    seed, actor, digest = json.loads(metadata["seed"]), json.loads(metadata["actor"]), metadata["sha256"]
-    if type(seed) is not int or not isinstance(actor, str):
-        raise DataError(f"has the seed {seed!r:.80} and the actor {actor!r:.80}: delete it or write it again")
+    seed, actor, digest = (json.loads(metadata[name]) for name in ("seed", "actor", "sha256"))
+    if type(seed) is not int or not isinstance(actor, str) or not isinstance(digest, str):
+        found = f"the seed {seed!r:.80}, the actor {actor!r:.80} and the SHA-256 {digest!r:.80}"
+        raise DataError(f"has {found}: delete it or write it again")
     return EpisodeHeader(length=steps, spec=spec, seed=seed, actor=actor, digest=digest, offsets=offsets, **flags)
 
 
