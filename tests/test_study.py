@@ -73,9 +73,9 @@ def test_what_was_measured_is_not_fitted_again(study: Command, home: Path) -> No
     cells = read_records(log, "cell")
     assert [Cell.of(cell).member for cell in cells] == ["rssm", "cnn"] and cells[0] == first
     other = study(*some, "resume=true", "updates=3")
-    assert other.status == 2 and "was started with updates 2" in other.stderr
+    assert other.status == 2 and "was begun otherwise: updates 2 then, 3 now" in other.stderr
     fewer = study(*some, "resume=true", "samples=3")  # whose best would be held against that of 2
-    assert fewer.status == 2 and "was started with samples 2" in fewer.stderr
+    assert fewer.status == 2 and "was begun otherwise: samples 2 then, 3 now" in fewer.stderr
 
 
 def test_a_fit_that_diverges_is_told_and_the_others_go_on(study: Command, home: Path) -> None:
