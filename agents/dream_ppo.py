@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, VecNormalize
@@ -23,7 +24,7 @@ from envs.dream import Dream
 from envs.starts import EpisodeStarts, MixedStarts, WindowStarts
 from worldmodel.checkpoint import Contexts
 from worldmodel.episode import episode_path, save_episode
-from worldmodel.errors import ConfigError, DataError, check_whole
+from worldmodel.errors import ConfigError, DataError, DivergedError, check_whole
 from worldmodel.model import Model
 from worldmodel.replay import Replay
 
@@ -155,7 +156,10 @@ class DreamPPO:
 
         Everything random follows from the seed, also SB3's and torch's global streams, which it sets; on a GPU, for a
         policy of frames, SB3 makes cuDNN deterministic too. Returns what `LOGGED` names, of the last rollout, with the
-        mean return of the latest dreams and the decisions dreamed so far.
+        mean return of the latest dreams and the decisions dreamed so far; None for what is no finite number, such as
+        the explained variance of returns that never vary.
+
+        Raises DivergedError when the policy's weights are no longer finite.
         """
         anywhere, beginnings = WindowStarts(replay, self._context), EpisodeStarts(replay)
         self._dream.starts = MixedStarts(anywhere, beginnings, self.config.episode_starts)
@@ -165,12 +169,31 @@ class DreamPPO:
         self._ppo.set_env(env)  # so that it begins with new dreams
         if self._ppo.ep_info_buffer is not None:
             self._ppo.ep_info_buffer.clear()  # of dreams in an older model
-        self._ppo.learn(self.config.steps, reset_num_timesteps=False)
+        try:
+            self._ppo.learn(self.config.steps, reset_num_timesteps=False)
+        except ValueError as error:  # as torch's distributions refuse what is not finite
+            self._check_finite(error)
+            raise
+        self._check_finite()
         values = self._ppo.logger.name_to_value
         ended = self._ppo.ep_info_buffer
-        logged = {name.partition("/")[2]: float(values[name]) for name in LOGGED if name in values}
-        dreamed = float(np.mean([episode["r"] for episode in ended])) if ended else None
-        return {"imagined_return": dreamed, "imagined_steps": self._ppo.num_timesteps, **logged}
+        found = {"imagined_return": float(np.mean([episode["r"] for episode in ended])) if ended else math.nan}
+        found |= {name.partition("/")[2]: float(values[name]) for name in LOGGED if name in values}
+        known = {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {"imagined_steps": self._ppo.num_timesteps, **known}
+
+    def _check_finite(self, cause: ValueError | None = None) -> None:
+        policy = self._ppo.policy
+        weights: list[torch.Tensor] = [*policy.parameters()]
+        if isinstance(policy.action_space, Box):
+            weights.append(policy.log_std.exp())
+        numbers = torch.cat([weight.detach().flatten() for weight in weights])
+        if count := int((~numbers.isfinite()).sum()):
+            raise DivergedError(
+                f"{count} of {len(numbers)} weights and deviations of the policy are not finite after "
+                f"{self._ppo.num_timesteps} imagined decisions: go on with resume=anyway and a ppo.learning_rate below "
+                f"{self.config.learning_rate}"
+            ) from cause
 
     def pace(self) -> float:
         """Seconds that `train` takes here, by one rollout of a policy that is thrown away."""

@@ -80,9 +80,9 @@ def dream(learner: Learner, ppo: DreamPPO) -> None:
 
 def judge(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int) -> str:
     """Records how far the dream can be trusted, and says it."""
-    found = trust(learner, ppo, episodes, horizon).summary()
-    learner.record("trust", **found)
-    return f", of which {horizon} decisions imagined {found['imagined']:.1f}, earned {found['real']:.1f}"
+    found = trust(learner, ppo, episodes, horizon)
+    learner.record("trust", **found.summary())
+    return f", of which {found.told()}"
 
 
 def trust(learner: Learner, ppo: DreamPPO, episodes: list[Episode], horizon: int) -> Trust:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,18 +46,31 @@ class Trust:
         """Of returns over the whole horizon: means, root mean square difference, and correlation over starts.
 
         A policy that exploits the model is one whose imagined mean runs away from the real one. The correlation, in
-        [-1, 1], is None where either never varies.
+        [-1, 1], is None where either never varies. In a model that diverges ``nonfinite`` starts have an imagined
+        return that is no finite number; whatever that makes of the others is None.
         """
-        imagined, real = self.imagined.sum(1), self.real.sum(1)
-        varies = min(np.std(imagined), np.std(real)) > 1e-8
+        with np.errstate(over="ignore", invalid="ignore"):
+            imagined, real = self.imagined.sum(1), self.real.sum(1)
+            varies = min(np.std(imagined), np.std(real)) > 1e-8
+            found = {
+                "imagined": float(imagined.mean()),
+                "real": float(real.mean()),
+                "error": float(np.sqrt(np.mean((imagined - real) ** 2))),
+                "correlation": float(np.corrcoef(imagined, real)[0, 1]) if varies else math.nan,
+            }
         return {
             "starts": len(imagined),
             "horizon": self.imagined.shape[1],
-            "imagined": float(imagined.mean()),
-            "real": float(real.mean()),
-            "error": float(np.sqrt(np.mean((imagined - real) ** 2))),
-            "correlation": float(np.corrcoef(imagined, real)[0, 1]) if varies else None,
+            "nonfinite": int((~np.isfinite(imagined)).sum()),
+            **{name: value if math.isfinite(value) else None for name, value in found.items()},
         }
+
+    def told(self) -> str:
+        """What was imagined and what was earned, in words."""
+        found = self.summary()
+        means = (found["imagined"], found["real"])
+        imagined, real = ("no finite number" if mean is None else f"{mean:.1f}" for mean in means)
+        return f"{found['horizon']} decisions imagined {imagined}, earned {real}"
 
 
 def measure_trust(

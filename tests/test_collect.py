@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,28 @@ def test_a_line_that_was_cut_is_written_over(home: Path) -> None:
     assert read_records(path, "collection")[0]["episodes"] == 2
 
 
+@pytest.fixture
+def fixed(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nothing can be made, not by root either."""
+    folder = tmp_path / "fixed"
+    folder.mkdir(mode=0o500)
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(folder)]
+    if os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a tmpfs, as whoever runs this may write anywhere")
+    yield folder
+    if os.geteuid() == 0:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_folder_that_cannot_be_written_is_a_line(tmp_path: Path, fixed: Path) -> None:
+    with start(tmp_path, "-m", "agents.collect", *TINY, "episodes=1", f"run={fixed / 'run'}") as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    (line,) = said.splitlines()
+    assert line.startswith(f"error: {fixed / 'run'}: ") and line.endswith("; what was saved before is whole")
+    assert list(tmp_path.iterdir()) == [fixed]
+
+
 RESUMED = "resume=true run=whole"
 MISTAKES = {
     "policy=greedy": "policy is 'greedy': set one of random, planner, simulator, sb3",
@@ -184,6 +207,7 @@ MISTAKES = {
     "accelerator=bogus": "accelerator bogus",
     "run=whole": "whole already holds a run: add resume=true to go on with it, or choose another run=",
     "resume=true": "holds no run to resume (no config.yaml)",
+    "run=/sys/nothere": "/sys/nothere: ",  # a folder that nobody can make
     f"{RESUMED} policy=random": "whole was begun otherwise: policy simulator then, random now: resume it as it was",
     f"{RESUMED} planner.elites=1": "whole was begun otherwise: planner.elites 2 then, 1 now: resume it as it was",
 }
@@ -210,7 +234,7 @@ def test_a_mistake_is_one_line_that_says_its_mend(mistakes: dict[str, Any], over
 
 
 def test_a_mistake_leaves_no_run_behind(home: Path, mistakes: dict[str, Any]) -> None:
-    """So the same command, mended, can run; and a run that was to be resumed is as it was."""
-    assert not list(home.glob("mistake*/*"))
+    """So the same command, mended, can run; a run that was to be resumed is as it was, and nothing lies beside it."""
+    assert {path.name for path in home.iterdir()} <= {"whole", "cut", "torn"}
     assert len(episodes(home / "whole")) == 4
     assert len((home / "whole" / "metrics.jsonl").read_text().splitlines()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from dreaming import BOX, CHOICE, CONV, PAIR, trained
+from stable_baselines3 import PPO
 
 from agents.dream_ppo import DreamPPO, PPOConfig
 from worldmodel.episode import Episode, episode_path, save_episode
-from worldmodel.errors import ConfigError, DataError
+from worldmodel.errors import ConfigError, DataError, DivergedError
 from worldmodel.pixels import pixels
 from worldmodel.replay import Replay
 from worldmodel.spec import EnvSpec
@@ -143,6 +145,51 @@ def test_a_policy_of_frames_sees_those_that_were_and_then_those_that_are_drawn()
     actor.act(state)
     np.testing.assert_array_equal(seen[0], np.concatenate([given[:, t] for t in (1, 2, 3)], -1))
     np.testing.assert_array_equal(seen[1], np.concatenate([given[:, 2], given[:, 3], pixels(model.decode(state))], -1))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_logged_and_no_finite_number_is_none(value: float, tmp_path: Path) -> None:
+    """As the explained variance is of returns that are all the same."""
+    ppo, learn = make(), PPO.learn
+
+    def learned(self: PPO, *args: Any, **others: Any) -> None:
+        learn(self, *args, **others)
+        self.logger.record("train/explained_variance", value)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PPO, "learn", learned)
+        found = ppo.train(replay(tmp_path), seed=0)
+    assert found["explained_variance"] is None and found["imagined_steps"] == 32
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_policy_that_diverged_is_an_error(tmp_path: Path) -> None:
+    """Whether SB3 comes to see that, or its last update did it."""
+    message = r"\d+ of \d+ weights and deviations of the policy are not finite after 32 .* a ppo\.learning_rate below"
+    data = replay(tmp_path)
+    with pytest.raises(DivergedError, match=f"{message} 1e[+]30$"):
+        make(learning_rate=1e30).train(data, seed=0)
+    ppo, learn = make(), PPO.learn
+
+    def learned(self: PPO, *args: Any, **others: Any) -> None:
+        learn(self, *args, **others)
+        next(self.policy.parameters()).data[0] = float("nan")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PPO, "learn", learned)
+        with pytest.raises(DivergedError, match=message):
+            ppo.train(data, seed=0)
+
+
+def test_a_mistake_of_another_kind_is_no_divergence(tmp_path: Path) -> None:
+    def mistaken(self: PPO, *args: Any, **others: Any) -> None:
+        raise ValueError("something else")
+
+    ppo = make()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PPO, "learn", mistaken)
+        with pytest.raises(ValueError, match="something else"):
+            ppo.train(replay(tmp_path), seed=0)
 
 
 def test_before_there_are_episodes_dreams_have_nowhere_to_start() -> None:

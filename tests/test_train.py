@@ -90,6 +90,48 @@ def test_a_run_leaves_its_configuration_records_and_newest_checkpoints(whole: tu
     assert {len(record[kind]) for record in validations for kind in ("reward", "frame")} == {3}
 
 
+DIVERGING = """
+import sys
+from dataclasses import replace
+import torch
+from worldmodel import train
+from worldmodel.svg import SVG
+imagine, steps, diverging = SVG.imagine, 0, int(sys.argv.pop(1))
+def further_off(model, state, action, **others):
+    global steps
+    prediction = imagine(model, state, action, **others)
+    if not torch.is_inference_mode_enabled():
+        return prediction
+    steps += 1
+    factor = 1e30 if steps <= diverging else 1.0
+    return replace(prediction, state=replace(prediction.state, feature=factor * prediction.state.feature))
+SVG.imagine = further_off
+train.main()
+"""
+
+
+@pytest.mark.parametrize("diverging", [3, 1000])
+def test_a_model_that_diverges_as_it_imagines_is_told_and_never_the_best(
+    episodes: Path, tmp_path: Path, diverging: int
+) -> None:
+    """In the three steps of the first validation, or in all; a fit that goes on may mend it."""
+    overrides = [f"data={episodes}", "run=run", *TINY, *SHORT, "updates=6", "accelerator=cpu"]
+    command = [sys.executable, "-W", "error", "-c", DIVERGING, str(diverging), *overrides]
+    variables = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    validations = read_records(tmp_path / "run" / "metrics.jsonl", "validation")
+    counts = [record["nonfinite"] for record in validations]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("update ")]
+    assert [count > 0 for count in counts] == ["the model diverges in imagination" in line for line in lines]
+    best = tmp_path / "run" / "checkpoints" / "best.json"
+    if diverging == 3:
+        assert counts[0] > 0 and validations[0]["frame"][-1] is None and counts[1:] == [0, 0]
+        assert json.loads(best.read_text())["checkpoint"] in ("000004", "000006")
+    else:
+        assert min(counts) > 0 and not best.exists()
+
+
 def test_the_checkpoint_is_a_model_with_contexts_of_its_data(whole: tuple[Path, str]) -> None:
     run, _ = whole
     model, contexts = from_pretrained(run), read_checkpoint(run / "checkpoints" / "000020").contexts

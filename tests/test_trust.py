@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,7 @@ def test_a_model_that_is_right_imagines_what_came() -> None:
     assert summary == {
         "starts": 4,
         "horizon": 4,
+        "nonfinite": 0,
         "imagined": 16.0,
         "real": 16.0,
         "error": 0.0,
@@ -106,6 +108,34 @@ def test_after_a_termination_nothing_is_earned_and_the_model_should_know() -> No
     found = measured(Counter(continues=0.5), [episode(5, terminated=True)])
     assert found.real.tolist() == [[1, 2, 3, 4], [3, 4, 5, 0], [5, 0, 0, 0]]
     assert found.imagined[0].tolist() == [1, 2 / 2, 3 / 4, 4 / 8]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "count"),
+    [
+        ([[1, np.nan], [1, 2]], 1),
+        ([[np.inf, -np.inf], [np.inf, 0]], 2),
+        ([[3e38, 3e38], [1, 2]], 1),
+        ([[1e30, 1e30], [1, 2]], 0),  # but their squares
+    ],
+)
+def test_what_a_model_that_diverges_imagines_is_counted_and_recorded_as_none(rewards: Any, count: int) -> None:
+    found = Trust(np.array(rewards, np.float32), np.array([[1, 2], [3, 4]], np.float32))
+    summary = found.summary()
+    json.dumps(summary, allow_nan=False)
+    assert (summary["starts"], summary["nonfinite"], summary["real"], summary["error"]) == (2, count, 5.0, None)
+    assert (summary["imagined"] is None) == (count > 0)
+    assert (found.told() == "2 decisions imagined no finite number, earned 5.0") == (count > 0)
+    trust_figure(found.imagined, found.real).canvas.draw()
+
+
+def test_trust_is_told_in_words() -> None:
+    assert measured(Counter(extra=2.0), [episode(8)]).told() == "4 decisions imagined 26.0, earned 18.0"
+
+
+def test_a_model_whose_dream_diverges_is_measured() -> None:
+    summary = measured(Counter(extra=float("inf"), continues=0.0), [episode(8)]).summary()
+    assert (summary["imagined"], summary["nonfinite"], summary["real"]) == (None, 3, 18.0)
 
 
 def test_one_start_has_no_correlation() -> None:

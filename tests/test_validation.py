@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
 from worldmodel.state import Skips, State
 from worldmodel.svg import Prediction
-from worldmodel.validation import copy_last_errors, open_loop_errors
+from worldmodel.validation import copy_last_errors, frame_error, open_loop_errors, recorded, told
 
 
 def batch(b: int = 40, t: int = 6) -> Batch:
@@ -101,6 +102,39 @@ def test_the_mean_has_an_error_of_one() -> None:
     errors = open_loop_errors(model, data, 1)  # every transition counts, so the mean over steps is 1
     assert np.mean(errors["reward"]) == pytest.approx(1, rel=1e-5)
     assert np.mean(errors["frame"]) == pytest.approx(1, rel=1e-5)
+
+
+class Diverging(Grey):
+    """Each step multiplies its grey by so much."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
+        return super().imagine(replace(state, feature=self.factor * state.feature), action)
+
+
+def test_a_model_that_diverges_has_errors_that_are_counted_and_recorded_as_none() -> None:
+    """Of greys near 1e22, 1e42 (infinite in float32) and beyond, and of their squares."""
+    errors = open_loop_errors(Diverging(1e20), batch(), 2)
+    found = recorded(errors)
+    assert found == {"reward": [None] * 4, "frame": [None] * 4, "embedding": [None] * 4, "nonfinite": 12}
+    json.dumps(found, allow_nan=False)
+    assert frame_error(errors) is None
+    assert told(errors).endswith("; the model diverges in imagination, 12 of 12 held-out errors are not finite")
+    errors = open_loop_errors(Diverging(1e12), batch(), 2)
+    found = recorded(errors)
+    assert [value is None for value in found["frame"]] == [False, True, True, True]
+    kinds = ("reward", "frame", "embedding")
+    assert found["nonfinite"] == sum(value is None for kind in kinds for value in found[kind])
+    assert frame_error(errors) is None  # and not that of the first step, which would be the best of all models
+
+
+def test_a_step_that_every_window_lacks_is_no_divergence() -> None:
+    errors = {"reward": [0.25, 0.5, None], "frame": [1.0, 2.0, None], "embedding": [0.0, 0.0, None]}
+    assert recorded(errors) == {**errors, "nonfinite": 0} and frame_error(errors) == 1.5
+    assert told(errors) == "held-out reward error 0.250 after 1 step, 0.500 after 2 (1 = no better than the mean)"
 
 
 def test_padding_counts_nowhere() -> None:

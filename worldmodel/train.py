@@ -34,7 +34,7 @@ from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import latest, mark_best, numbered, prune, recover
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
-from worldmodel.validation import fixed_windows, open_loop_errors
+from worldmodel.validation import fixed_windows, frame_error, open_loop_errors, recorded, told
 
 CONTEXTS = 16  # start contexts a checkpoint carries
 VALIDATION_WINDOWS = 64
@@ -48,7 +48,7 @@ class Progress:
         data: of the episodes, see `fingerprint`.
         metrics_bytes: length of `metrics.jsonl` at the newest checkpoint at an end of `save_every` updates.
         best, best_error: at how many updates the frames of held-out episodes were predicted best, and their error;
-            None where nothing is held out.
+            None where nothing is held out, or all errors were infinite.
         terms: of each update since, in a fit that was stopped.
         seconds: that these took.
     """
@@ -134,12 +134,10 @@ def main(config: DictConfig) -> None:
                 best, best_error = progress.best, progress.best_error
                 if windows:
                     errors = open_loop_errors(model, batch_to(windows, model.device), config.context)
-                    records.write("validation", end, updates=end, **errors)
-                    known = [error for error in errors["reward"] if error is not None]
-                    line += f"; held-out reward error {known[0]:.3f} after 1 step"
-                    line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
-                    error = float(np.mean([error for error in errors["frame"] if error is not None]))
-                    if best_error is None or error < best_error:  # so never one that is not a number
+                    records.write("validation", end, updates=end, **recorded(errors))
+                    line += f"; {told(errors)}"
+                    error = frame_error(errors)
+                    if error is not None and (best_error is None or error < best_error):
                         best, best_error = end, error
                 bar.write(line)
                 progress = Progress(data, records.sync(), best, best_error)

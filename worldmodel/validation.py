@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,9 @@ from torch import Tensor
 from worldmodel.errors import DataError
 from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
+
+Errors = Mapping[str, Sequence[float | None]]
+"""By quantity, the error of each imagined step, from the first on, as `open_loop_errors` gives them."""
 
 
 def fixed_windows(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> Batch:
@@ -36,7 +41,7 @@ def open_loop_errors(model: Model, batch: Batch, context: int) -> dict[str, list
         ``reward``, ``frame`` and ``embedding`` (of frames): t - context numbers each, the mean squared error of every
         step as a share of the variance in the batch (of frames: of the model's own frame variance), so 1 is no better
         than the mean; what never varies is measured in its own unit. Padded steps count nowhere; a step that every
-        window lacks is None.
+        window lacks is None. In a model that diverges they are NaN or infinite from some step on.
 
     Raises DataError when the context leaves nothing to imagine.
     """
@@ -66,6 +71,36 @@ def copy_last_errors(model: Model, batch: Batch, context: int) -> dict[str, list
         for name, value in scale.errors(i, reward, frame, scale.embeddings[:, context - 1]).items():
             errors[name].append(value)
     return errors
+
+
+def recorded(errors: Errors) -> dict[str, Any]:
+    """Errors as a record holds them: None for what is no finite number, and how many those are (``nonfinite``)."""
+    finite = {
+        name: [value if value is not None and math.isfinite(value) else None for value in values]
+        for name, values in errors.items()
+    }
+    return {**finite, "nonfinite": _nonfinite(errors)}
+
+
+def told(errors: Errors) -> str:
+    """The same in words: the reward's first and last error, and whether the model diverges."""
+    known = [value for value in errors["reward"] if value is not None]
+    line = f"held-out reward error {known[0]:.3f} after 1 step"
+    line += f", {known[-1]:.3f} after {len(known)} (1 = no better than the mean)"
+    if count := _nonfinite(errors):
+        total = sum(value is not None for values in errors.values() for value in values)
+        line += f"; the model diverges in imagination, {count} of {total} held-out errors are not finite"
+    return line
+
+
+def frame_error(errors: Errors) -> float | None:
+    """The mean over the steps of frames; None where one of them is no finite number."""
+    error = float(np.mean([value for value in errors["frame"] if value is not None]))
+    return error if math.isfinite(error) else None
+
+
+def _nonfinite(errors: Errors) -> int:
+    return sum(value is not None and not math.isfinite(value) for values in errors.values() for value in values)
 
 
 class _Scale:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
 from worldmodel.pictures.png import write_png
-
-Errors = Mapping[str, Sequence[float | None]]
-"""By quantity, the error of each imagined step, from the first on, as `open_loop_errors` gives them."""
+from worldmodel.validation import Errors
 
 
 def draw_errors(path: Path, errors: Mapping[str, Errors]) -> None:
@@ -20,7 +18,7 @@ def draw_errors(path: Path, errors: Mapping[str, Errors]) -> None:
 
 
 def errors_figure(errors: Mapping[str, Errors]) -> Figure:
-    """A panel a quantity, a line a model; steps without an error are gaps.
+    """A panel a quantity, a line a model; steps without a finite error are gaps.
 
     Args:
         errors: by a name for the legend; all of the same quantities.
