@@ -5,9 +5,13 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from commands import Command, running
+from omegaconf import OmegaConf
+
+import configs
 
 pytestmark = pytest.mark.faults
 
@@ -97,6 +101,14 @@ def test_a_bad_configuration_is_one_line(commands: dict[str, Command], kind: str
     (line,) = said.splitlines()
     print(f"{kind:<34}{module:<26}{overrides}\n    {line}")
     assert line.startswith("error: ") and says in line and len(line) < 1000
+
+
+def test_no_command_has_hydra_make_a_folder() -> None:
+    """It would, before a command could say in a line why it cannot be made."""
+    found = {path.name: OmegaConf.load(path) for path in Path(configs.__file__).parent.glob("*.yaml")}
+    own = {name: config.hydra for name, config in found.items() if "hydra" in config}
+    assert set(found) - set(own) == {"demo.yaml", "svg_prime.yaml"}  # which begin with another
+    assert all(hydra.run.dir == "." and hydra.output_subdir is None for hydra in own.values())
 
 
 def test_there_are_enough_kinds() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from commands import ROOT, Outcome, running
 from misbehaving import settings
-from test_failures import SAID
+from test_failures import DRAWN, SAID, WHO
 from test_isolated import ENDED, TIMEOUT, living
 
 from agents.seeds import seed_of
@@ -82,10 +82,12 @@ def tried(*indices: int) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.parametrize("enduring", [("agents.collect", *CPU, "policy=random", "episodes=3")], indirect=True)
 def test_collecting_goes_on_after_failures_and_stops_where_they_do_not_end(enduring: Enduring) -> None:
-    said = enduring(["hang", "kill", "", "", "exit_in_reset"], TIMED).stderr
-    assert enduring.seeds() == tried(2, 10, 21)
-    expected = [("collect", 0, 1, ENDED["hang"]), ("collect", 0, 2, ENDED["kill"])]
-    assert enduring.failures() == [*expected, ("collect", 2, 1, ENDED["exit_in_reset"])]
+    said = enduring(["hang", "kill", "", "kill", "chw_in_reset", "", "exit_in_reset"], TIMED).stderr
+    assert enduring.seeds() == tried(2, 12, 21)
+    expected = [("collect", 0, 1, ENDED["hang"]), ("collect", 0, 2, ENDED["kill"]), ("collect", 1, 1, ENDED["kill"])]
+    again = f"{WHO} did not begin again ({DRAWN['chw']}): the episode is lost, reset() starts it anew"
+    expected += [("collect", 1, 2, again), ("collect", 2, 1, ENDED["exit_in_reset"])]
+    assert enduring.failures() == expected
     assert f"attempt 2 of 3 at episode 0 (collect): {ENDED['kill']}\n" in said
 
     before = enduring.seeds()
@@ -95,7 +97,7 @@ def test_collecting_goes_on_after_failures_and_stops_where_they_do_not_end(endur
         f"The last time: {ENDED['crash']}"
     )
     assert enduring.seeds() == [*before, *tried(30)]
-    assert enduring.failures()[3:] == [("collect", 4, attempt, ENDED["crash"]) for attempt in (1, 2, 3)]
+    assert enduring.failures()[5:] == [("collect", 4, attempt, ENDED["crash"]) for attempt in (1, 2, 3)]
 
     enduring([], "env_timeout=null", "episodes=6", "resume=true")
     assert enduring.seeds() == [*before, *tried(30, 40, 50)]
