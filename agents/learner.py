@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from agents.schedule import Progress
 from agents.seeds import seed_of
 from worldmodel.command import uninterrupted
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
+from worldmodel.errors import DivergedError
 from worldmodel.files import make_folder
 from worldmodel.pictures.open_loop import imagine_open_loop
 from worldmodel.pictures.reel import open_loop_film
@@ -27,6 +29,7 @@ from worldmodel.replay import Replay
 from worldmodel.series import mark_best, numbered, prune
 from worldmodel.trainer import mean_terms
 
+_log = logging.getLogger(__name__)
 CONTEXTS = 16  # start contexts a checkpoint carries
 HORIZON, SAMPLES, FPS = 30, 4, 12  # of the dreams in TensorBoard
 
@@ -137,11 +140,19 @@ class Learner:
         return episodes
 
     def _film(self, episode: Episode) -> None:
-        """Shows in TensorBoard what the model as it is now imagines of an episode that it was not fitted to."""
+        """Shows in TensorBoard what the model as it is now imagines of an episode that it was not fitted to.
+
+        A model that diverges in imagination shows nothing, and is told of: further fits may mend it.
+        """
         context = min(self.schedule.context, len(episode))
         horizon = min(HORIZON, len(episode) - context + 1)
         with self.clock("evaluation_s"), self.trainer.fabric.autocast():
-            rollout = imagine_open_loop(self.model, episode, context=context, horizon=horizon, samples=SAMPLES)
+            try:
+                rollout = imagine_open_loop(self.model, episode, context=context, horizon=horizon, samples=SAMPLES)
+            except DivergedError as error:
+                _log.warning("nothing is filmed: %s", error)
+                self.record("diverged", why=str(error))
+                return
             self.records.film("dream", self.progress.env_frames, open_loop_film(rollout, scale=2), fps=FPS)
 
     def evaluated(self) -> list[Episode]:

@@ -334,6 +334,21 @@ def test_a_run_is_saved_between_updates_and_never_within_one(
         assert (state["trainer"]["updates"], len(state["terms"]), state["progress"]["episodes"]) == (2, 2, 2)
 
 
+def test_a_model_that_diverges_in_imagination_is_told_of_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = make(tmp_path)
+    play(learner, 1)
+    with torch.no_grad():
+        for weight in learner.model.decoder.parameters():
+            weight.fill_(torch.nan)
+    learner.evaluate()
+    (told,) = read_records(tmp_path / "metrics.jsonl", "diverged")
+    assert "finite" in told["why"] and "nothing is filmed" in caplog.text
+    assert len(read_records(tmp_path / "metrics.jsonl", "evaluation")) == 1
+    learner.records.close()
+
+
 def test_an_evaluation_leaves_a_film_of_the_dream_in_tensorboard(tmp_path: Path) -> None:
     learner = make(tmp_path)
     list(play(learner, 2))

@@ -16,7 +16,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.errors import ConfigError
-from worldmodel.run_folder import make_run, new_run, run_config
+from worldmodel.run_folder import check_new, make_run, new_run, run_config
 
 pytestmark = pytest.mark.faults
 
@@ -227,3 +227,14 @@ def test_one_process_runs_in_a_folder(tmp_path: Path) -> None:
         first.kill()
     with another(tmp_path, "resume") as second:  # a killed one keeps nobody out
         assert second.stdout is not None and second.stdout.readline() == "running\n"
+
+
+def test_a_folder_that_cannot_be_made_is_told_early(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = config(tmp_path / "file" / "run")
+    with pytest.raises(ConfigError, match=r"file is no folder to write in: choose another run="):
+        check_new(given)
+    with pytest.raises(ConfigError, match=r"run cannot be made \(File exists\): choose another run="):
+        make_run(given)
+    check_new(config(tmp_path / "new" / "run"))
+    assert not (tmp_path / "new").exists()

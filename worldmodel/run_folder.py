@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -149,7 +150,10 @@ def make_run(config: DictConfig) -> Path:
     gone. Raises ConfigError when another is, or has made a run there in the meantime.
     """
     folder = Path(config.run)
-    make_folder(folder)
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made ({error.strerror}): choose another run=") from error
     lock_run(folder)
     if not config.get("resume") and (found := [name for name in MADE if (folder / name).exists()]):
         raise ConfigError(f"{folder} already holds a run ({found[0]}): choose another run=")
@@ -167,9 +171,16 @@ def new_run(config: DictConfig) -> Path:
 
 
 def check_new(config: DictConfig) -> None:
-    """ConfigError when the run's folder holds a run already: to be called early, where much work comes before it."""
-    if (Path(config.run) / CONFIG).exists():
-        raise ConfigError(f"{config.run} already holds a run: choose another run=")
+    """ConfigError when the run's folder holds a run already, or cannot be made.
+
+    To be called early, where much work comes before it.
+    """
+    folder = Path(config.run)
+    if (folder / CONFIG).exists():
+        raise ConfigError(f"{folder} already holds a run: choose another run=")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise ConfigError(f"{folder} cannot be made, {nearest} is no folder to write in: choose another run=")
 
 
 def lock_run(folder: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_run_on_a_full_disk_goes_on_once_there_is_room(
     assert outcome.status == 0, outcome.stderr
     refusals = 0
     with mounted(tmp_path / "small", 8192) as small:
-        for part in range(faults(2, 8)):
+        for part in range(faults(1, 8)):
             run, filler = small / str(part), small / "filler"
             free = os.statvfs(small).f_bavail * os.statvfs(small).f_frsize
             filler.write_bytes(bytes(free - 1024 * 25 * (part + 1)))

@@ -63,15 +63,17 @@ def killed(process: subprocess.Popen[str], run: Path, target: int, delay: float,
 @pytest.mark.parametrize(
     ("module", "settings", "kills"),
     [
-        ("agents.cem_plan", [*SMALL, "episodes=8", "first_updates=60", "updates=60"], (1, 10)),
-        ("agents.ppo_imagine", [*PPO, "episodes=5", "first_updates=40", "updates=40"], (1, 4)),
-        ("worldmodel.train", FIT, (1, 6)),
+        ("agents.cem_plan", [*SMALL, "episodes=8", "first_updates=60", "updates=60"], 10),
+        ("agents.ppo_imagine", [*PPO, "episodes=5", "first_updates=40", "updates=40"], 4),
+        ("worldmodel.train", FIT, 6),
     ],
 )
 @pytest.mark.timeout(900)
 def test_killed_at_random_moments(
-    tmp_path: Path, module: str, settings: list[str], kills: tuple[int, int], faults: Callable[[int, int], int]
+    tmp_path: Path, module: str, settings: list[str], kills: int, faults: Callable[[int, int], int]
 ) -> None:
+    if not faults(0, kills):
+        pytest.skip(f"{module} is killed {kills} times by make faults; its own tests kill it once")
     if module == "worldmodel.train":
         collected = ["env=cartpole_gym", "env.time_limit=24", "env.size=[16,16]", "policy=random", "episodes=4"]
         finish(start(tmp_path, "agents.collect", *collected, "run=data"))
@@ -79,7 +81,7 @@ def test_killed_at_random_moments(
     finish(start(tmp_path, module, *settings, "run=whole"))
     chance = random.Random(module)
     run, counts = tmp_path / "cut", {signal.SIGKILL: 0, signal.SIGTERM: 0}
-    targets = sorted(chance.sample(range(1, progress(tmp_path / "whole") - 2), faults(*kills)))
+    targets = sorted(chance.sample(range(1, progress(tmp_path / "whole") - 2), kills))
     for number, target in enumerate(targets):
         signum = signal.SIGTERM if number % 3 == 1 else signal.SIGKILL
         going_on = ["resume=true"] if (run / "config.yaml").exists() else settings
