@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_a_line(tmp_path: Path, fixed: Path) 
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 2, said
     (line,) = said.splitlines()
-    assert line.startswith(f"error: {fixed / 'run'}: ") and line.endswith("; what was saved before is whole")
+    assert line == f"error: {fixed / 'run'} cannot be made (Read-only file system): choose another run="
     assert list(tmp_path.iterdir()) == [fixed]
 
 
@@ -207,7 +207,7 @@ MISTAKES = {
     "accelerator=bogus": "accelerator bogus",
     "run=whole": "whole already holds a run: add resume=true to go on with it, or choose another run=",
     "resume=true": "holds no run to resume (no config.yaml)",
-    "run=/sys/nothere": "/sys/nothere: ",  # a folder that nobody can make
+    "run=/sys/nothere": "/sys/nothere cannot be made (",  # a folder that nobody can make
     f"{RESUMED} policy=random": "whole was begun otherwise: policy simulator then, random now: resume it as it was",
     f"{RESUMED} planner.elites=1": "whole was begun otherwise: planner.elites 2 then, 1 now: resume it as it was",
 }

@@ -22,6 +22,8 @@ from envs import env_spec, isolated, make_env
 from envs.isolated import IsolatedEnv
 from worldmodel.errors import ConfigError, EnvError, EnvFailure
 
+pytestmark = pytest.mark.faults
+
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 1.5
 AFTER = "after simulator step {}: the episode is lost, reset() starts it anew"
@@ -50,7 +52,6 @@ from envs import make_env
 from misbehaving import settings
 import numpy as np
 
-pytestmark = pytest.mark.faults
 if __name__ == "__main__":
     _, script, misdeed, timeout = sys.argv
     env = make_env(settings(Path(script), misdeed), timeout=float(timeout))

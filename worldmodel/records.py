@@ -140,6 +140,8 @@ def read_all_records(path: Path) -> list[dict[str, Any]]:
                 record = json.loads(line)
                 record["kind"]
             except (ValueError, LookupError, TypeError, RecursionError) as error:
-                raise DataError(f"{path}, line {number}, is no record ({error!r}): restore the file") from error
+                raise DataError(
+                    f"{path} is no log (line {number}: {error!r:.200}): give metrics.jsonl files"
+                ) from error
             records.append(record)
     return records
