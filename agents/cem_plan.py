@@ -52,8 +52,8 @@ def main(config: DictConfig) -> None:
 
 
 def estimate(learner: Learner) -> str:
-    """What the run will do yet, and how long that takes here."""
-    played = learner.progress.episodes
+    """What the run will do yet, and how long that takes here; of a round that was stopped within, all of it."""
+    played = learner.progress.episodes - (learner.round is not None)
     return forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played)
 
 

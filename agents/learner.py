@@ -41,10 +41,12 @@ class Round:
     Attributes:
         before: where the run stood once the episode was filed.
         terms: of each update since.
+        seconds: that these took.
     """
 
     before: Progress
     terms: list[dict[str, float]]
+    seconds: float = 0.0
 
 
 class Learner:
@@ -73,7 +75,9 @@ class Learner:
         self.records = records
         self.random = RandomActor(run.model.spec)
         self._stopped_within = "terms" in run.saved  # a round that is to be gone on with
-        self.round = Round(run.progress, run.saved["terms"]) if self._stopped_within else None
+        self.round = None
+        if self._stopped_within:
+            self.round = Round(run.progress, run.saved["terms"], run.saved["seconds"])
         self._mark_best()  # again, should a kill have come between a checkpoint and its mark
 
     def collect(self) -> Episode:
@@ -115,7 +119,7 @@ class Learner:
             return
         assert self.round is not None
         updates = schedule.first_updates if played == schedule.seed_episodes else schedule.updates
-        terms, seed = self.round.terms, seed_of(schedule.seed, "fit", played)
+        terms, seed, before = self.round.terms, seed_of(schedule.seed, "fit", played), self.round.seconds
         with self.clock("wall_clock_s") as elapsed:
             fitting = self.trainer.fit(Replay(self.folder / "episodes"), updates, seed=seed, done=len(terms))
             while True:
@@ -123,8 +127,9 @@ class Learner:
                     if (values := next(fitting, None)) is None:
                         break
                     terms.append(values)
+                    self.round = replace(self.round, seconds=before + elapsed())
                 yield len(terms)
-        self.record("fit", updates=self.trainer.updates, seconds=elapsed(), **mean_terms(terms))
+        self.record("fit", updates=self.trainer.updates, seconds=round(before + elapsed(), 2), **mean_terms(terms))
 
     def evaluate(self) -> list[Episode]:
         """Plays the evaluation episodes without exploration; the same starts every time."""
@@ -192,7 +197,7 @@ class Learner:
         spent = {clock: getattr(self.progress, clock) for clock in ("wall_clock_s", "evaluation_s")}
         progress = replace(self.round.before, **spent)
         if not path.exists():  # stopped again before the next update
-            self._write(path, progress=asdict(progress), terms=self.round.terms, **parts)
+            self._write(path, progress=asdict(progress), terms=self.round.terms, seconds=self.round.seconds, **parts)
         return path
 
     def _mark_best(self) -> None:

@@ -57,8 +57,8 @@ def learn(
                     line += evaluate()
                 learner.save(**parts())
             except (Interrupted, EnvFailure) as end:
-                if not (isinstance(end, Interrupted) and end.torn):
-                    learner.save_within(**before)
+                if not (isinstance(end, Interrupted) and end.torn) and (path := learner.save_within(**before)):
+                    bar.write(f"saved {path}; add resume=true run={learner.folder} to go on")
                 raise
             bar.write(f"{line}  [{learner.progress.env_frames} frames, {learner.progress.wall_clock_s / 60:.1f} min]")
             bar.update()

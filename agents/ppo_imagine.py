@@ -63,8 +63,8 @@ def main(config: DictConfig) -> None:
 
 
 def estimate(learner: Learner, ppo: DreamPPO) -> str:
-    """What the run will do yet, and how long that takes here."""
-    played = learner.progress.episodes
+    """What the run will do yet, and how long that takes here; of a round that was stopped within, all of it."""
+    played = learner.progress.episodes - (learner.round is not None)
     line = forecast(learner.schedule, learner.env, learner.actor, learner.trainer, played=played, beside=ppo.pace())
     return f"{line}; {ppo.config.steps} imagined decisions after each episode"
 

@@ -59,6 +59,8 @@ def main(config: DictConfig) -> None:
     found = list(differences(run, again))
     for difference in found:
         print(f"differs: {difference}")
+    if found and len(calls) > 1:
+        print(f"{run} went on by other settings; what they changed before an earlier end of it cannot be repeated")
     same = f"{again} is {run} again: {count} records, {len(known)} files of episodes and weights"
     print(f"{again} differs from {run}" if found else same)
     sys.exit(1 if found else 0)
