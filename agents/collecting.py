@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -33,6 +34,7 @@ class Failure:
         attempt: from 1 to ATTEMPTS.
         seed: that it was played from.
         error: what went wrong.
+        trace: the traceback of what the environment raised; empty where it raised nothing.
     """
 
     stream: Stream
@@ -40,6 +42,7 @@ class Failure:
     attempt: int
     seed: int
     error: str
+    trace: str = field(default="", compare=False)
 
 
 Report = Callable[[Failure], object]
@@ -149,7 +152,7 @@ def insist(
         try:
             return play(seed)
         except EnvFailure as error:
-            failure, last = Failure(stream, episode, attempt, seed, str(error)), error
+            failure, last = Failure(stream, episode, attempt, seed, str(error), _trace(error)), error
         _log.warning("attempt %d of %d at episode %d (%s): %s", attempt, len(seeds), episode, stream, failure.error)
         failed(failure)
     mend = "mend it"
@@ -159,6 +162,13 @@ def insist(
         f"the environment failed in each of {len(seeds)} attempts at episode {episode} ({stream}): {mend}; what was "
         f"saved stays. The last time: {last}"
     ) from last
+
+
+def _trace(error: EnvFailure) -> str:
+    """Of the environment's own error; one from another process comes as a note."""
+    if error.__cause__ is not None:
+        return "".join(traceback.format_exception(error.__cause__))
+    return "\n".join(getattr(error, "__notes__", ()))
 
 
 def outcome(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from misbehaving import settings
 
 from agents.actor import RandomActor
 from agents.collecting import Failure, episode_generator, play_episode, play_evaluation, play_numbered
 from agents.seeds import seed_of
+from envs import make_env
 from worldmodel.episode import Episode
 from worldmodel.errors import EnvError, EnvFailure
 from worldmodel.spec import EnvSpec
@@ -204,3 +207,16 @@ def test_an_evaluation_tries_the_same_start_again() -> None:
     )
     with pytest.raises(EnvFailure, match=message):
         evaluate(Fragile(BOX, failures=3, error=BROKEN), [])
+
+
+def test_where_an_environment_failed_is_told(tmp_path: Path) -> None:
+    """By its own traceback, in this process or in one apart."""
+    for timeout in (None, 60.0):
+        env = make_env(settings(tmp_path / "script", "raise"), timeout=timeout)
+        told: list[Failure] = []
+        spec = env.env_spec
+        actor = RandomActor(spec)
+        play_numbered(env, actor, 0, spec=spec, seed=0, exploration=0.0, name="random", failed=told.append)
+        env.close()
+        assert [failure.attempt for failure in told] == [1]
+        assert "misbehaving.py" in told[0].trace and "line" in told[0].trace
