@@ -135,6 +135,14 @@ def test_a_resumed_trainer_reaches_the_same_weights(ema_decay: float, tmp_path: 
     assert not same(whole.model.state_dict(), forgetful.model.state_dict())  # the optimiser's moments matter
 
 
+def test_a_learning_rate_that_was_changed_is_gone_on_with(tmp_path: Path) -> None:
+    data, before = replay(tmp_path), trainer()
+    list(before.fit(data, 1, seed=0))
+    after = trainer(config=replace(CONFIG, learning_rate=1e-3))
+    after.load_state_dict(before.state_dict())
+    assert [group["lr"] for group in after.optimizer.param_groups] == [1e-3]
+
+
 @pytest.mark.parametrize("critics", [0, 2])
 def test_the_model_is_the_average_of_what_is_fitted(critics: int, tmp_path: Path) -> None:
     """Two updates' plain mean, then what the decay says; and averaging changes nothing that is fitted."""

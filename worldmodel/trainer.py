@@ -174,6 +174,8 @@ class Trainer:
         if self.config.ema_decay:
             self.online.load_state_dict(state["online"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:  # a state brings its own, which a resumed run may have changed
+            group["lr"] = self.config.learning_rate
 
     def fit(self, replay: Replay, updates: int, *, seed: int, done: int = 0) -> Iterator[dict[str, float]]:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
