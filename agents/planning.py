@@ -213,7 +213,7 @@ class PlanningAgent:
 
     def _warn(self, rejected: list[Tensor]) -> None:
         """Says it once an episode: planners leave such candidates out, but a model should not give any."""
-        if (count := sum(int(found.sum()) for found in rejected)) and not self._warned:
+        if (count := int(sum(found.sum() for found in rejected))) and not self._warned:
             self._warned = True
             _log.warning(
                 "%d of the %d candidates of a decision have no finite score and are left out: the model may diverge",
