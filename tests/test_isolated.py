@@ -149,6 +149,15 @@ def test_errors_keep_their_kind_and_words_and_the_process(played: tuple[Isolated
     assert living(mark) == [process]
 
 
+def begins_anew(env: IsolatedEnv, mark: str, ended: Any) -> None:
+    """After a reset alone, in another process than the one that ended."""
+    with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
+        env.step(np.zeros(1))
+    whole(env)
+    (another,) = living(mark)
+    assert another != ended
+
+
 @pytest.mark.parametrize("misdeed", TOLD)
 def test_a_failure_is_told_as_it_would_be_here(misdeed: str, played: tuple[IsolatedEnv, Path, str]) -> None:
     env, script, mark = played
@@ -157,11 +166,7 @@ def test_a_failure_is_told_as_it_would_be_here(misdeed: str, played: tuple[Isola
     script.write_text(misdeed)
     assert until_it_fails(env).startswith(SAID[misdeed])
     assert living(mark) == []
-    with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
-        env.step(np.zeros(1))
-    whole(env)
-    (another,) = living(mark)
-    assert another != process
+    begins_anew(env, mark, process)
 
 
 @pytest.mark.parametrize("misdeed", ENDED)
@@ -174,11 +179,7 @@ def test_one_that_hangs_or_dies_is_ended_and_made_anew(misdeed: str, played: tup
     assert until_it_fails(env) == ENDED[misdeed]
     assert time.monotonic() - start < TIMEOUT + 2
     assert until(lambda: living(mark) == [], 5)
-    with pytest.raises(EnvError, match=r"there is no episode to step in: call reset\(\) first"):
-        env.step(np.zeros(1))
-    whole(env)
-    (another,) = living(mark)
-    assert another != process
+    begins_anew(env, mark, process)
 
 
 class Delicate(Misbehaving):
