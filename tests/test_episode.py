@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +13,6 @@ from safetensors.numpy import load_file, save_file
 
 from worldmodel.episode import Episode, episode_path, load_episode, read_header, save_episode
 from worldmodel.errors import DataError
-from worldmodel.files import is_leftover, remove_leftovers
 from worldmodel.spec import EnvSpec
 
 BOX = EnvSpec("cartpole", "swingup", "box", 2, (-2.0, -1.0), (2.0, 1.0), 8, 1000, (6, 8))
@@ -187,43 +180,3 @@ def test_a_file_with_an_impossible_reward_is_refused_by_name(tmp_path: Path) -> 
     path.write_bytes(data.replace(make_episode().rewards.tobytes(), make_episode().rewards[:4].tobytes() + nan))
     with pytest.raises(DataError, match=r"a\.safetensors: rewards\[4\] is nan"):
         load_episode(path)
-
-
-SAVER = """
-import sys
-from pathlib import Path
-import numpy as np
-from worldmodel.episode import Episode, episode_path, save_episode
-from worldmodel.spec import EnvSpec
-
-spec = EnvSpec("a", "b", "box", 1, (-1.0,), (1.0,), 1, 0, (64, 64))
-for index in range(200):
-    frames = np.full((401, 64, 64, 3), index, np.uint8)
-    zeros = np.zeros((400, 1), np.float32)
-    episode = Episode(frames, zeros, zeros[:, 0], False, True, spec, index, "random")
-    save_episode(episode, episode_path(Path(sys.argv[1]), index % 7))
-"""
-
-
-def test_a_killed_process_leaves_only_whole_episodes(tmp_path: Path) -> None:
-    moments = random.Random(0)
-    leftovers = 0
-    for attempt in range(6):
-        folder = tmp_path / str(attempt)
-        process = subprocess.Popen([sys.executable, "-c", SAVER, str(folder)], cwd=Path(__file__).parents[1])
-        while not list(folder.glob("*.safetensors")):
-            assert process.poll() is None
-            time.sleep(0.005)
-        time.sleep(moments.uniform(0, 0.1))
-        os.kill(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        episodes = list(folder.glob("*.safetensors"))
-        for path in episodes:
-            episode = load_episode(path)
-            assert (episode.frames == episode.seed % 256).all() and len(episode) == 400
-        others = [path for path in folder.iterdir() if path not in episodes]
-        assert all(is_leftover(path) for path in others)
-        leftovers += len(others)
-        remove_leftovers(folder)
-        assert sorted(folder.iterdir()) == sorted(episodes)
-    assert leftovers  # else no kill came in the middle of a write

@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from worldmodel.files import is_leftover
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +52,16 @@ class Forked:
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)
 
+    def stop_amid(self, folder: Path) -> None:
+        """Stops it, not for good, at a moment when it is writing in `folder`."""
+        while True:
+            until_busy(folder)
+            os.kill(self.pid, signal.SIGSTOP)
+            time.sleep(0.05)  # a call that it is in comes to its end first
+            if is_busy(folder):
+                return
+            os.kill(self.pid, signal.SIGCONT)
+
     def end(self) -> int:
         """Waits; its exit status, or minus the signal that ended it. What it said meanwhile is in `said`."""
         while True:
@@ -68,6 +81,17 @@ class Forker:
         assert self._process.stdin is not None and self._process.stdout is not None
         print(json.dumps([function, *map(_plain, arguments)]), file=self._process.stdin, flush=True)
         return Forked(self._process.stdout)
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether something is being written in it, or was left half written."""
+    return any(map(is_leftover, folder.iterdir()))
+
+
+def until_busy(folder: Path) -> None:
+    """Waits for something to be written in it."""
+    while not is_busy(folder):
+        time.sleep(0.001)
 
 
 def _plain(argument: Any) -> Any:
