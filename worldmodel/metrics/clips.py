@@ -56,7 +56,7 @@ class RandomFeatures(nn.Module):
         return self.layers(x.float().transpose(1, 2)).mean((2, 3, 4))
 
 
-class I3D:
+class I3D(nn.Module):
     """The features of FVD (Unterthiner et al. 2019), by a TorchScript file that the user gives.
 
     TorchScript is code: a file is loaded only if its SHA-256 is the one that the user says it has. The call is that of
@@ -71,6 +71,7 @@ class I3D:
     LEAST = 9  # frames of a clip, which its strides would otherwise use up
 
     def __init__(self, path: Path, expected: str) -> None:
+        super().__init__()
         self.hash = check_sha256(path, expected, "weights.i3d_sha256")
         try:
             self._network = torch.jit.load(path, map_location="cpu").eval()
@@ -79,7 +80,7 @@ class I3D:
             raise ConfigError(f"{path} is no TorchScript of I3D as StyleGAN-V has it: give that file") from error
 
     @torch.inference_mode()
-    def __call__(self, clips: Tensor) -> Tensor:
+    def forward(self, clips: Tensor) -> Tensor:
         """To (b, 400); DataError for clips of fewer than `LEAST` frames."""
         self.check_length(clips.shape[1])
         x = 2 * clips.float().transpose(1, 2) - 1

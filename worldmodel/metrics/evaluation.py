@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from worldmodel.errors import ConfigError, DataError, check_whole
 from worldmodel.futures import imagine_futures
@@ -21,7 +21,7 @@ from worldmodel.replay import Batch, Replay
 from worldmodel.svg import WorldModel
 
 FrameMetric = Callable[[Tensor, Tensor], Tensor]
-"""Predicted and true frames (b, c, h, w) in [0, 1], to (b,)."""
+"""Predicted frames (b, k, c, h, w) and true ones (b, c, h, w), each for k of them, in [0, 1], to (b, k)."""
 
 HIGHER = ("psnr", "ssim", "vgg16_cosine")  # is better; of all others, lower
 ROWS = 16  # windows that are imagined at a time, at most
@@ -105,7 +105,8 @@ def evaluate_video(
         reference: of other episodes.
         context: frames given, at least 1.
         samples: futures whose z are drawn, beside that of their means.
-        frame_metrics, streams: by name; features of streams other than ``fvd`` are standardised by the reference's.
+        frame_metrics, streams: by name; networks of them are moved to the model's device, where all is computed.
+            Features of streams other than ``fvd`` are standardised by the reference's.
         seed: of the draws.
 
     Raises DataError for windows with padding, or not as many as in the reference.
@@ -116,6 +117,9 @@ def evaluate_video(
         raise ConfigError(f"context is {context} frames, windows have {t}: leave two or more to predict")
     if not bool(windows.mask.all() and reference.mask.all()) or windows.frames.shape != reference.frames.shape:
         raise DataError("windows and reference must be whole, and as many: take both from `halves`")
+    for network in (*frame_metrics.values(), *streams.values()):
+        if isinstance(network, nn.Module):
+            network.to(model.device)
     generator = torch.Generator().manual_seed(seed)
     average = reference.frames[:, context:].flatten(0, 1).double().mean(0).round().to(torch.uint8)
     reward_mean = float(reference.rewards[:, context - 1 :].mean())
@@ -128,10 +132,11 @@ def evaluate_video(
         imagined, earned = imagine_futures(model, frames, actions, context, samples, generator)
         true, given = frames[:, context:], frames[:, context - 1 : context].expand(-1, t - context, -1, -1, -1)
         for name, metric in frame_metrics.items():
-            of_rows = per_frame(metric, imagined, true[:, None].expand_as(imagined))  # (b, 1 + samples, horizon)
-            record(found[name], of_rows, samples, higher=name in HIGHER)
-            found[name][COPY].append(per_frame(metric, given, true))
-            found[name][AVERAGE].append(per_frame(metric, average.expand(b, t - context, -1, -1, -1), true))
+            held = torch.stack((given, average.expand_as(given)), 1)
+            of_rows = per_frame(metric, torch.cat((imagined, held), 1), true, model.device)
+            record(found[name], of_rows[:, :-2], samples, higher=name in HIGHER)
+            found[name][COPY].append(of_rows[:, -2])
+            found[name][AVERAGE].append(of_rows[:, -1])
         came = rewards[:, context - 1 :]
         record(found["reward"], (earned - came[:, None]).square(), samples, higher=False)
         last = rewards[:, context - 2 : context - 1] if context > 1 else torch.full((b, 1), reward_mean)
@@ -147,10 +152,11 @@ def evaluate_video(
     variance = float(windows.rewards[:, context - 1 :].double().var(correction=0))
     scale = {"reward": 1 / variance if variance > 1e-8 else 1.0}  # a reward that never varies keeps its unit
     whole = {
-        metric: {row: scale.get(metric, 1.0) * torch.cat(parts).double().cpu() for row, parts in rows.items()}
+        metric: {row: scale.get(metric, 1.0) * torch.cat(parts).double() for row, parts in rows.items()}
         for metric, rows in found.items()
     }
     clips = {row: torch.cat(parts) for row, parts in drawn.items()} | {REAL: windows.frames[:, context:]}
+    real = reference.frames[:, context:]
     return Evaluation(
         windows=n,
         horizon=t - context,
@@ -158,20 +164,26 @@ def evaluate_video(
         samples=samples,
         frames={metric: {row: x.mean(0).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
         by_window={metric: {row: x.mean(1).tolist() for row, x in rows.items()} for metric, rows in whole.items()},
-        clips={name: distances(name, stream, clips, reference.frames[:, context:]) for name, stream in streams.items()},
+        clips={name: distances(name, stream, clips, real, model.device) for name, stream in streams.items()},
     )
 
 
-def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor) -> Tensor:
-    """Of frames (..., c, h, w) uint8, to (...); a few at a time, since networks hold many maps of each."""
-    pairs = zip(predicted.flatten(0, -4).split(FRAMES), true.flatten(0, -4).split(FRAMES), strict=True)
-    with without_autocast(true.device):  # small differences count
-        return torch.cat([metric(unit(one), unit(other)) for one, other in pairs]).view(true.shape[:-3])
+def per_frame(metric: FrameMetric, predicted: Tensor, true: Tensor, device: torch.device) -> Tensor:
+    """Of frames (b, k, t, c, h, w) and (b, t, c, h, w), both uint8, to (b, k, t) on the processor.
+
+    A few at a time, since networks hold many maps of each; and a true frame once for all k that are held against it.
+    """
+    b, k, t = predicted.shape[:3]
+    few = max(1, FRAMES // k)
+    pairs = zip(predicted.transpose(1, 2).flatten(0, 1).split(few), true.flatten(0, 1).split(few), strict=True)
+    with without_autocast(device):  # small differences count
+        found = [metric(unit(one, device), unit(other, device)).cpu() for one, other in pairs]
+    return torch.cat(found).view(b, t, k).transpose(1, 2)
 
 
-def unit(frames: Tensor) -> Tensor:
-    """uint8 frames, in [0, 1]."""
-    return frames.float() / 255
+def unit(frames: Tensor, device: torch.device) -> Tensor:
+    """uint8 frames on a device, in [0, 1]."""
+    return frames.to(device).float() / 255
 
 
 def record(rows: dict[str, list[Tensor]], values: Tensor, samples: int, *, higher: bool) -> None:
@@ -186,14 +198,14 @@ def record(rows: dict[str, list[Tensor]], values: Tensor, samples: int, *, highe
 
 
 def distances(
-    name: str, stream: Stream, clips: Mapping[str, Tensor], reference: Tensor
+    name: str, stream: Stream, clips: Mapping[str, Tensor], reference: Tensor, device: torch.device
 ) -> Mapping[str, Mapping[str, float]]:
     """Of each kind of clips (n, t, c, h, w) uint8 to the reference's, in the features of a stream."""
 
     def features(of: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-        with without_autocast(of.device):
-            parts = [stream(unit(of[i : i + ROWS])).double().cpu() for i in range(0, len(of), ROWS)]
-        return torch.cat(parts).numpy()
+        with without_autocast(device):
+            parts = [stream(unit(part, device)).cpu() for part in of.split(ROWS)]
+        return torch.cat(parts).double().numpy()
 
     real = features(reference)
     centre, scale = (0.0, 1.0) if name == "fvd" else (real.mean(0), float(np.sqrt(real.var(0).mean())) or 1.0)

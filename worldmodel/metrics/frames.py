@@ -10,17 +10,18 @@ HIGHEST_PSNR = 100.0  # dB, of frames that are the same
 
 
 def psnr(predicted: Tensor, true: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio (b,) in dB of frames (b, c, h, w) in [0, 1]; at most `HIGHEST_PSNR`."""
-    error = (predicted.double() - true.double()).square().flatten(1).mean(1)
+    """Peak signal-to-noise ratio (b, k) in dB, at most `HIGHEST_PSNR`; of `FrameMetric`'s frames."""
+    error = (predicted - true[:, None]).square().mean((2, 3, 4))
     return -10 * torch.log10(error.clamp_min(10 ** (-HIGHEST_PSNR / 10)))
 
 
 def ssim(predicted: Tensor, true: Tensor) -> Tensor:
-    """Structural similarity (b,), at most 1, of frames (b, c, h, w) in [0, 1], sides of 12 pixels or more.
+    """Structural similarity (b, k), at most 1, of `FrameMetric`'s frames, sides of 12 pixels or more.
 
     Gaussian windows of 11 pixels, sigma 1.5 (Wang et al. 2004), as torchmetrics has it. In float32, which is off by up
     to 0.0002 in frames of one colour: double takes twenty times as long on a processor.
     """
-    found = structural_similarity_index_measure(predicted.float(), true.float(), data_range=1.0, reduction="none")
+    one, other = predicted.flatten(0, 1), true[:, None].expand_as(predicted).flatten(0, 1)
+    found = structural_similarity_index_measure(one, other, data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)
-    return found.reshape(len(predicted))
+    return found.reshape(predicted.shape[:2])

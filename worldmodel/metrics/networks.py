@@ -5,7 +5,7 @@ The layout is torchvision's, so that its files of weights load; torchvision itse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import safetensors.torch
@@ -73,6 +73,12 @@ def alexnet() -> Backbone:
 BACKBONES = {"vgg16": vgg16, "alexnet": alexnet}
 
 
+def both(backbone: Backbone, predicted: Tensor, true: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """By stage, what is seen in frames (b, k, 3, h, w) and, beside each k, in (b, 3, h, w): maps of rank 5."""
+    for a, b in zip(backbone(predicted.flatten(0, 1)), backbone(true), strict=True):
+        yield a.unflatten(0, predicted.shape[:2]), b[:, None]
+
+
 class CosineSimilarity(nn.Module):
     """How alike two frames look to VGG16, in [-1, 1]: the cosine of its features, over positions and stages."""
 
@@ -81,9 +87,9 @@ class CosineSimilarity(nn.Module):
         self.backbone = backbone
 
     def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """Frames (b, 3, h, w) in [0, 1], to (b,)."""
-        pairs = zip(self.backbone(predicted), self.backbone(true), strict=True)
-        return torch.stack([(a * b).sum(1).flatten(1).mean(1) for a, b in pairs]).mean(0).double()
+        """Frames (b, k, 3, h, w) and (b, 3, h, w) in [0, 1], to (b, k)."""
+        stages = [(a * b).sum(2).mean((2, 3)) for a, b in both(self.backbone, predicted, true)]
+        return torch.stack(stages).mean(0)
 
 
 class LPIPS(nn.Module):
@@ -100,10 +106,10 @@ class LPIPS(nn.Module):
         self.weights = nn.ParameterList([nn.Parameter(w[:, None, None], requires_grad=False) for w in weights])
 
     def forward(self, predicted: Tensor, true: Tensor) -> Tensor:
-        """Frames (b, 3, h, w) in [0, 1], to (b,)."""
-        found = zip(self.backbone(predicted), self.backbone(true), self.weights, strict=True)
-        stages = [(weight * (a - b).square()).sum(1).flatten(1).mean(1) for a, b, weight in found]
-        return torch.stack(stages).sum(0).double()
+        """Frames (b, k, 3, h, w) and (b, 3, h, w) in [0, 1], to (b, k)."""
+        found = zip(both(self.backbone, predicted, true), self.weights, strict=True)
+        stages = [(weight * (a - b).square()).sum(2).mean((2, 3)) for (a, b), weight in found]
+        return torch.stack(stages).sum(0)
 
 
 def load_backbone(name: str, path: Path) -> Backbone:
