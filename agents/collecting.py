@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from agents.actor import Actor
 from agents.seeds import Stream, seed_of
 from envs.spec import env_action
 from worldmodel.episode import Episode
-from worldmodel.errors import EnvFailure
+from worldmodel.errors import EnvFailure, foreign_trace
 from worldmodel.spec import EnvSpec
 
 ATTEMPTS = 3  # at an episode, before an environment that fails is given up
@@ -152,7 +151,7 @@ def insist(
         try:
             return play(seed)
         except EnvFailure as error:
-            failure, last = Failure(stream, episode, attempt, seed, str(error), _trace(error)), error
+            failure, last = Failure(stream, episode, attempt, seed, str(error), foreign_trace(error)), error
         _log.warning("attempt %d of %d at episode %d (%s): %s", attempt, len(seeds), episode, stream, failure.error)
         failed(failure)
     mend = "mend it"
@@ -162,13 +161,6 @@ def insist(
         f"the environment failed in each of {len(seeds)} attempts at episode {episode} ({stream}): {mend}; what was "
         f"saved stays. The last time: {last}"
     ) from last
-
-
-def _trace(error: EnvFailure) -> str:
-    """Of the environment's own error; one from another process comes as a note."""
-    if error.__cause__ is not None:
-        return "".join(traceback.format_exception(error.__cause__))
-    return "\n".join(getattr(error, "__notes__", ()))
 
 
 def outcome(episodes: Sequence[Episode], seed: int) -> dict[str, Any]:

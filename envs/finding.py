@@ -26,8 +26,8 @@ def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
             ``Name``, a class or callable that gives a ``gymnasium.Env``, or the id ``Name`` it has registered.
         kwargs: for the constructor.
 
-    Raises EnvError when there is no such module or environment, or it cannot be made. An own class's errors other than
-    TypeError, ValueError, ImportError and Gymnasium's pass through, for their traceback.
+    Raises EnvError when there is no such module or environment, or it cannot be made; from the error that others' code
+    raised, if it is one of theirs.
     """
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     if "DISPLAY" not in os.environ:
@@ -38,9 +38,12 @@ def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     try:
         env = _make_registered(id, kwargs) if own is None else own(**kwargs)
     except gymnasium.error.UnregisteredEnv as error:
-        raise _unknown(id, name, module, error) from error
-    except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
-        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {error}") from error
+        raise _unknown(id, name, module, error) from None
+    except gymnasium.error.Error as error:
+        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {error}") from None
+    except Exception as error:
+        cause = None if _is_refusal(error) else error
+        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {type(error).__name__}: {error}") from cause
     if not isinstance(env, gymnasium.Env):
         raise EnvError(f"{id} gives {type(env).__qualname__}, not a gymnasium.Env: name a class that inherits from it")
     return env.env if isinstance(env, TimeLimit) else env
@@ -54,17 +57,25 @@ def _make_registered(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, A
         return gymnasium.make(id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
 
 
+def _is_refusal(error: Exception) -> bool:
+    """Whether it was raised at the door, before any code of the environment ran: for arguments it does not take."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals["__name__"] in (__name__, "gymnasium.envs.registration")
+
+
 def _import(id: str, name: str) -> ModuleType:
     try:
         return import_module(name)
-    except (ImportError, ValueError) as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}.")
-        mend = "see to what it imports"
+    except Exception as error:
+        said = f"{id} needs the module {name!r}, which cannot be imported ({type(error).__name__}: {error})"
         if name in EXTRAS:
-            mend = f"pip install 'svg-worldmodel[{EXTRAS[name]}]'"
-        elif missing:
+            raise EnvError(f"{said}: pip install 'svg-worldmodel[{EXTRAS[name]}]'") from None
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             mend = "give its dotted name, and have its folder on the Python path: start there, or set PYTHONPATH"
-        raise EnvError(f"{id} needs the module {name!r}, which cannot be imported ({error}): {mend}") from error
+            raise EnvError(f"{said}: {mend}") from None
+        raise EnvError(f"{said}: see to what it imports and does") from error
 
 
 def _unknown(id: str, name: str, module: ModuleType | None, error: Exception) -> EnvError:

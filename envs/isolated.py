@@ -6,7 +6,6 @@ import faulthandler
 import multiprocessing
 import os
 import signal
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from gymnasium.spaces import Box
 from envs.pixels import NO_EPISODE, NO_FRAME, PixelEnv
 from envs.spec import action_space
 from worldmodel import errors
-from worldmodel.errors import EnvError, EnvFailure, WorldModelError
+from worldmodel.errors import EnvError, EnvFailure, WorldModelError, foreign_trace
 from worldmodel.processes import follow_parent
 
 START_S = 120.0  # to import everything from a cold disk, find an OpenGL that draws, and make the environment
@@ -211,7 +210,7 @@ class _Told:
     @classmethod
     def of(cls, error: BaseException, method: str) -> _Told:
         """Errors of ours keep their kind and message; others are an EnvError where the environment is made."""
-        trace = "".join(traceback.format_exception(error))
+        trace = foreign_trace(error)
         if isinstance(error, WorldModelError):
             kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
             return cls(kind.__name__, str(error), trace)
@@ -219,9 +218,10 @@ class _Told:
         return cls(kind.__name__, f"the environment raised {error!r} in {method}()", trace)
 
     def error(self) -> WorldModelError:
-        """The error, with the trace of where it was raised as a note."""
+        """The error, with the traceback of what the environment raised as a note, if it did."""
         error: WorldModelError = getattr(errors, self.kind)(self.message)
-        error.add_note(f"In the environment's own process:\n{self.trace}")
+        if self.trace:
+            error.add_note(f"In the environment's own process:\n{self.trace}")
         return error
 
 

@@ -17,7 +17,7 @@ SCRIPT = """
 import errno, os, sys, time
 from omegaconf import OmegaConf
 from worldmodel.command import command, uninterrupted
-from worldmodel.errors import DataError
+from worldmodel.errors import DataError, EnvError
 
 @command
 def main(what, *, times=1):
@@ -26,6 +26,11 @@ def main(what, *, times=1):
             print("worked " * times)
         elif what == "mistake":
             raise DataError("9 frames: give 10")
+        elif what == "broken environment":
+            try:
+                {}["joint"]
+            except KeyError as error:
+                raise EnvError("Arm-v0 failed: mend it") from error
         elif what == "missing":
             OmegaConf.create({"data": {"folder": "???"}}).data.folder
         elif what == "full disk":
@@ -94,6 +99,13 @@ def test_a_signal_unwinds_the_command(tmp_path: Path, signum: signal.Signals, st
     process.send_signal(signum)
     assert process.communicate(timeout=60) == ("closed\n", f"\nstopped by {signum.name}\n")
     assert process.returncode == status
+
+
+def test_what_an_environment_raised_is_told_before_the_line_that_says_the_mend(tmp_path: Path) -> None:
+    process = start(tmp_path, "broken environment")
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (2, "closed\n")
+    assert errors.startswith("Traceback") and errors.endswith("KeyError: 'joint'\nerror: Arm-v0 failed: mend it\n")
 
 
 def test_a_disk_that_refuses_is_a_line_that_says_what_to_do(tmp_path: Path) -> None:

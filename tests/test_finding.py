@@ -13,7 +13,7 @@ from dot import Dot
 
 from envs import finding
 from envs.finding import find_env
-from worldmodel.errors import EnvError
+from worldmodel.errors import EnvError, foreign_trace
 
 PACKAGE = """
 import gymnasium
@@ -25,6 +25,9 @@ def limited(**kwargs):
 
 class Taker:
     pass
+
+def broken(**kwargs):
+    return {}["joint"]
 
 colour = "red"
 gymnasium.register("OwnDot-v0", entry_point=Dot, max_episode_steps=3)
@@ -71,7 +74,7 @@ def test_a_registered_id_needs_no_module() -> None:
         ("somebodys.envs:Dott", {}, "somebodys.envs has no 'Dott' and registers no such .*did you mean Dot"),
         ("somebodys.envs:Zzz-v0", {}, "somebodys.envs has no 'Zzz-v0' and registers no such environment: name a class"),
         ("somebodys.envs:Taker", {}, "somebodys.envs:Taker gives Taker, not a gymnasium.Env"),
-        ("somebodys.envs:colour", {}, "somebodys.envs:colour cannot be made with {}: 'str' object is not callable"),
+        ("somebodys.envs:colour", {}, "envs:colour cannot be made with {}: TypeError: 'str' object is not callable"),
         ("dot:Dot", {"hue": 3}, "dot:Dot cannot be made with {'hue': 3}: .*unexpected keyword argument 'hue'"),
         ("CartPole-v1", {"gravity": 3}, "CartPole-v1 cannot be made with {'gravity': 3}: .*unexpected keyword"),
     ],
@@ -88,6 +91,22 @@ def test_a_package_of_an_extra_is_named_by_what_installs_it(monkeypatch: pytest.
     assert set(finding.EXTRAS) == {"ale_py"}
 
 
-def test_an_error_in_ones_own_module_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        find_env("somebodys.wrong:Dot", {})
+@pytest.mark.parametrize(
+    ("id", "message"),
+    [
+        ("somebodys.wrong:Dot", r"'somebodys.wrong', which cannot be imported \(ZeroDivisionError: division"),
+        ("somebodys.envs:broken", r"somebodys.envs:broken cannot be made with {}: KeyError: 'joint'"),
+    ],
+)
+def test_what_ones_own_code_raises_is_told_with_its_traceback(id: str, message: str) -> None:
+    with pytest.raises(EnvError, match=message) as raised:
+        find_env(id, {})
+    assert "somebodys" in foreign_trace(raised.value)
+
+
+def test_a_mistake_in_the_settings_needs_no_traceback() -> None:
+    names = ("CartPol-v1", "nowhere:CartPole-v1", "somebodys.envs:Dott")
+    for id, kwargs in [*((name, {}) for name in names), ("CartPole-v1", {"gravity": 3}), ("dot:Dot", {"hue": 3})]:
+        with pytest.raises(EnvError) as raised:
+            find_env(id, kwargs)
+        assert foreign_trace(raised.value) == ""

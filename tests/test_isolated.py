@@ -20,7 +20,7 @@ from test_failures import DRAWN, SAID, WHO, until_it_fails, whole
 
 from envs import env_spec, isolated, make_env
 from envs.isolated import IsolatedEnv
-from worldmodel.errors import ConfigError, EnvError, EnvFailure
+from worldmodel.errors import ConfigError, EnvError, EnvFailure, foreign_trace
 
 pytestmark = pytest.mark.faults
 
@@ -142,7 +142,7 @@ def test_errors_keep_their_kind_and_words_and_the_process(played: tuple[Isolated
     env.reset()
     with pytest.raises(EnvError, match=r"is not a vector of 1 numbers in \[-1, 1\]") as raised:
         env.step(np.zeros(3))
-    assert raised.type is EnvError and "in _own_action" in raised.value.__notes__[0]
+    assert raised.type is EnvError and foreign_trace(raised.value) == ""
     assert env.step(np.zeros(1))[1] == 1  # the episode goes on
     with pytest.raises(EnvError, match=r"process of its own, where it cannot be copied .*: set env_timeout=null"):
         env.snapshot()
@@ -309,7 +309,7 @@ class Reluctant(gymnasium.Env[Any, Any]):
 @pytest.mark.parametrize(
     ("how", "kind", "said"),
     [
-        ("raise", EnvError, r"the environment raised AttributeError\('no such file'\) in make\(\)"),
+        ("raise", EnvError, r"Reluctant cannot be made with {'how': 'raise', .*}: AttributeError: no such file"),
         ("exit", EnvFailure, r"Reluctant died \(exit status 9\) as it was made"),
         ("hang", EnvFailure, r"Reluctant took more than 2 s as it was made"),
     ],
@@ -323,6 +323,7 @@ def test_one_that_cannot_be_made_leaves_no_process(
     with pytest.raises(EnvError, match=said) as raised:
         make_env(config, timeout=TIMEOUT)
     assert raised.type is kind and living(os.environ["MARK"]) == []
+    assert ("in __init__" in foreign_trace(raised.value)) == (how == "raise")
 
 
 def test_mistakes_in_the_settings_are_the_same_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

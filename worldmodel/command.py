@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from worldmodel.errors import WorldModelError
+from worldmodel.errors import EnvError, WorldModelError, foreign_trace
 from worldmodel.origin import check_origin
 from worldmodel.settings import check_kinds
 
@@ -73,9 +73,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
     A `WorldModelError`, a setting without a value, one that cannot be looked up or is of another kind than
-    `worldmodel.settings` says, or a disk that refuses is printed without a traceback (exit status 2). SIGINT and
-    SIGTERM unwind the command as `Interrupted`, so that it saves what it has, its files close and what it saved before
-    stays whole (exit status 128 + signal).
+    `worldmodel.settings` says, or a disk that refuses is printed in one line (exit status 2); after the traceback of
+    what an environment itself raised, if that is why. SIGINT and SIGTERM unwind the command as `Interrupted`, so that
+    it saves what it has, its files close and what it saved before stays whole (exit status 128 + signal).
     """
 
     @functools.wraps(main)
@@ -88,6 +88,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
                 if isinstance(config, DictConfig):
                     check_kinds(config)
             main(*args, **kwargs)
+        except EnvError as error:
+            print(foreign_trace(error), end="", file=sys.stderr)
+            _end(str(error))
         except WorldModelError as error:
             _end(str(error))
         except MissingMandatoryValue as error:

@@ -4,6 +4,7 @@ Each message says what is wrong, the numbers, and the mend. Entry points print t
 """
 
 import sys
+import traceback
 
 LARGEST = 2**63 - 1  # whole number that torch and NumPy take
 
@@ -38,6 +39,15 @@ class EnvError(WorldModelError):
 
 class EnvFailure(EnvError):
     """An environment that failed while it was played: the episode in hand is lost, another may be played."""
+
+
+def foreign_trace(error: BaseException | None) -> str:
+    """The traceback of what others' code raised and `error`, one of ours, came of; empty where it came of nothing."""
+    while isinstance(error, WorldModelError):
+        if notes := getattr(error, "__notes__", ()):  # from another process
+            return "\n".join(notes)
+        error = error.__cause__
+    return "" if error is None else "".join(traceback.format_exception(error))
 
 
 def check_whole(name: str, value: object, least: int, most: int = LARGEST) -> None:
