@@ -64,7 +64,7 @@ def load_dream(
         found = ContextStarts(contexts)
     else:
         replay = Replay(Path(data))
-        check_fits(model.spec, replay.spec, str(checkpoint))
+        check_fits(model.spec, replay.spec, str(checkpoint), "episodes")
         found = EpisodeStarts(replay) if starts == "episodes" else WindowStarts(replay, contexts.frames.shape[1])
     return Dream(
         model,

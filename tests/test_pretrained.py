@@ -170,6 +170,8 @@ def test_a_model_fits_its_own_environment_only() -> None:
     assert not any(name in differing for name in ("action_repeat", "frame_size", "task", "time_limit"))
     with pytest.raises(CheckpointError, match=r"environment: frame_size \[16, 16\] \(model\) against \[16, 32\] \(env"):
         check_fits(SPEC, replace(SPEC, frame_size=(16, 32)), "runs/a")
+    with pytest.raises(CheckpointError, match=r"\(episodes\); give episodes of the environment it was trained on, or"):
+        check_fits(SPEC, replace(SPEC, frame_size=(16, 32)), "runs/a", "episodes")
 
 
 @torch.inference_mode()

@@ -53,7 +53,7 @@ def main(config: DictConfig) -> None:
     check_text("checkpoint", config.checkpoint)
     folder = resolve(Path(config.checkpoint))
     files = held_out_episodes(folder, Path(config.data) if config.data else None)
-    check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint)
+    check_fits(read_checkpoint(folder).spec, Replay(files).spec, config.checkpoint, "episodes")
     windows, reference = halves(files, config.windows, context=config.context, horizon=config.horizon)
     fabric = make_fabric(config.accelerator, 1, config.precision)
     model = from_pretrained(folder, feedback=config.feedback, device=fabric.device)

@@ -50,7 +50,7 @@ def main(config: DictConfig) -> None:
     clips = []
     for name, folder in zip(("a", "b"), folders, strict=True):
         model = from_pretrained(folder, feedback=config.feedback, device=fabric.device)
-        check_fits(model.spec, replay.spec, config[name])
+        check_fits(model.spec, replay.spec, config[name], "episodes")
         generator = torch.Generator().manual_seed(config.seed)
         with fabric.autocast(), torch.inference_mode():
             drawn, _ = imagine_futures(model, windows.frames, windows.actions, config.context, 1, generator)

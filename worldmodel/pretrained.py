@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -69,13 +69,19 @@ def from_pretrained(path: Path | str, *, feedback: str = "features", device: str
     return channels_last(model).eval()
 
 
-def check_fits(trained: EnvSpec, actual: EnvSpec, path: str) -> None:
-    """Raises CheckpointError naming what differs when a model of one environment is to act in another."""
+def check_fits(
+    trained: EnvSpec, actual: EnvSpec, path: str, what: Literal["environment", "episodes"] = "environment"
+) -> None:
+    """Raises CheckpointError naming what differs when a model of one environment is to act in, or see, another."""
     a, b = trained.to_json(), actual.to_json()
-    differing = [f"{name} {a[name]} (model) against {b[name]} (environment)" for name in a if a[name] != b[name]]
+    differing = [f"{name} {a[name]} (model) against {b[name]} ({what})" for name in a if a[name] != b[name]]
     if differing:
+        mend = f"{what} of the environment it was trained on"
+        if what == "environment":
+            settings = {"": trained.env, ".action_repeat": trained.action_repeat, ".time_limit": trained.time_limit}
+            mend = "the environment it was trained on, as in "
+            mend += " ".join(f"env{key}={value}" for key, value in settings.items())
         raise CheckpointError(
             f"the model in {path} was trained on another environment: {'; '.join(differing)}; "
-            f"give the environment it was trained on, as in env={trained.env} "
-            f"env.action_repeat={trained.action_repeat} env.time_limit={trained.time_limit}, or another checkpoint"
+            f"give {mend}, or another checkpoint"
         )

@@ -82,7 +82,7 @@ def main(config: DictConfig) -> None:
     saved = recover(checkpoints) if config.resume else None
     torch.manual_seed(config.seed)
     model = from_pretrained(saved) if saved else build(ModelConfig.from_mapping(settings["model"]), replay.spec)
-    check_fits(model.spec, replay.spec, str(saved))
+    check_fits(model.spec, replay.spec, str(saved), "episodes")
     bfloat16 = chosen_precision(config.precision, config.accelerator).startswith("bf16")
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)

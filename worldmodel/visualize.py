@@ -46,7 +46,7 @@ def main(config: DictConfig) -> None:
     fabric = make_fabric(config.accelerator, 1, config.precision)
     model = from_pretrained(folder, feedback=config.feedback, device=fabric.device)
     episode = load_episode(files[config.episode])
-    check_fits(model.spec, episode.spec, config.checkpoint)
+    check_fits(model.spec, episode.spec, config.checkpoint, "episodes")
     with fabric.autocast():
         rollout = imagine_open_loop(
             model,
