@@ -62,7 +62,7 @@ def fit_cell(
         left = settings["updates"] - trainer.updates
         count = min(CHUNK, left) if left > 0 else CHUNK
         start = time.perf_counter()
-        for _ in trainer.fit(replay, count, seed=cell.seed + 1_000_003 * trainer.updates):
+        for _ in trainer.fit(replay, count, seed=cell.seed):
             pass
         seconds += time.perf_counter() - start
         reached = {"updates": trainer.updates >= settings["updates"], "time": seconds >= 60 * settings["minutes"]}

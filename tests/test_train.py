@@ -169,6 +169,18 @@ def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[P
     assert read_records(records, "validation")[-1] == read_records(whole[0] / "metrics.jsonl", "validation")[-1]
 
 
+def test_a_run_that_is_given_more_updates_ends_as_one_that_had_them(
+    episodes: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Though it made a checkpoint where the other made none."""
+    run = tmp_path / "longer"
+    for overrides in ((f"data={episodes}", "updates=7"), ("resume=true", f"updates={UPDATES}")):
+        status, _, errors = train(*overrides, f"run={run}")
+        assert status == 0, errors
+    expected, found = (read_checkpoint(folder / "checkpoints" / "000020").weights for folder in (whole[0], run))
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+
+
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [

@@ -115,8 +115,7 @@ def test_a_resumed_trainer_reaches_the_same_weights(ema_decay: float, tmp_path: 
     config = replace(CONFIG, ema_decay=ema_decay)
     data = replay(tmp_path / "episodes")
     whole = trainer(config=config)
-    for seed in (5, 6):
-        list(whole.fit(data, 3, seed=seed))
+    list(whole.fit(data, 6, seed=5))
 
     half = trainer(config=config)
     list(half.fit(data, 3, seed=5))
@@ -126,12 +125,12 @@ def test_a_resumed_trainer_reaches_the_same_weights(ema_decay: float, tmp_path: 
     resumed = Trainer(from_pretrained(folder), config, make_fabric("cpu", 1, "32-true"))
     resumed.load_state_dict(read_checkpoint(folder).trainer())
     assert resumed.updates == 3 and same(half.model.state_dict(), resumed.model.state_dict())
-    list(resumed.fit(data, 3, seed=6))
+    list(resumed.fit(data, 3, seed=5))
     assert resumed.updates == 6 and same(whole.model.state_dict(), resumed.model.state_dict())
 
     forgetful = Trainer(from_pretrained(folder), config, make_fabric("cpu", 1, "32-true"))
     forgetful.updates = 3
-    list(forgetful.fit(data, 3, seed=6))
+    list(forgetful.fit(data, 3, seed=5))
     assert not same(whole.model.state_dict(), forgetful.model.state_dict())  # the optimiser's moments matter
 
 

@@ -116,10 +116,9 @@ def main(config: DictConfig) -> None:
     with tqdm(total=config.updates, initial=trainer.updates, unit="update", disable=None) as bar:
         while progress.terms or trainer.updates < config.updates:
             start, terms = time.perf_counter(), [*progress.terms]
-            begun = trainer.updates - len(terms)
-            end = min(begun + config.save_every, config.updates)
+            end = min(trainer.updates - len(terms) + config.save_every, config.updates)
             try:
-                fitting = trainer.fit(replay, end - begun, seed=config.seed + begun, done=len(terms))
+                fitting = trainer.fit(replay, end - trainer.updates, seed=config.seed)
                 while True:
                     with uninterrupted():
                         if (values := next(fitting, None)) is None:

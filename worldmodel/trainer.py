@@ -128,9 +128,9 @@ class Trainer:
     With an `ema_decay` the optimiser moves a copy, `online`, and the model itself becomes the average of what that
     copy was: single updates at a constant learning rate scatter, and plans are as uneven as the weights they are made
     with.
-    Randomness is the seed given to `fit`, from which each update draws streams of its own: nothing but weights,
-    optimiser and the count of updates carries over from one update to the next, so these are all that a run needs to
-    go on after any of them.
+    Randomness is the seed given to `fit`, from which each update draws streams of its own, by its number among all that
+    there were: nothing but weights, optimiser and the count of updates carries over from one update to the next, so
+    these are all that a run needs to go on after any of them.
     Raises ConfigError for critics that would not learn, and for features of two frames predicted from one.
     """
 
@@ -177,10 +177,8 @@ class Trainer:
         for group in self.optimizer.param_groups:  # a state brings its own, which a resumed run may have changed
             group["lr"] = self.config.learning_rate
 
-    def fit(self, replay: Replay, updates: int, *, seed: int, done: int = 0) -> Iterator[dict[str, float]]:
+    def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
-
-        Of these, `done` were run before, by a trainer whose state this one took over.
 
         The first fit freezes the model's frame and reward statistics. An update whose loss or gradient is not finite
         changes nothing and counts as skipped; `PATIENCE` of them in a row raise DivergedError.
@@ -192,8 +190,8 @@ class Trainer:
         generator = torch.Generator(self.fabric.device)
         minimum = self.config.unrolling.context + 1
         self.objective.train()
-        for update in range(done, updates):
-            rng = np.random.default_rng([seed, update])
+        for _ in range(updates):
+            rng = np.random.default_rng([seed, self.updates])
             generator.manual_seed(int(rng.integers(2**62)))
             batch = replay.sample(self.config.batch, self.config.window, rng, minimum=minimum)
             terms = self._update(batch_to(batch, self.fabric.device), generator)
