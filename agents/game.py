@@ -158,7 +158,7 @@ class Game:
         noise = torch.randn(self._rows, *self._model.noise_shape, generator=self._generator)
         noise[0] = 0  # the mean
         prediction = self._model.imagine(self._state, vector.expand(self._rows, -1), noise=noise.to(self._model.device))
-        rewards = prediction.reward.double().cpu().numpy()
+        rewards = prediction.reward.cpu().double().numpy()
         imagined = (prediction.state.feature, prediction.reward, prediction.continues)
         if not all(bool(values.isfinite().all()) for values in imagined):
             raise WorldModelError(

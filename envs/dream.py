@@ -169,7 +169,7 @@ class Dream:
             self._check_finite("reward", prediction.reward)
             self._check_finite("continuation", prediction.continues)
             observation = self._observe(prediction.state)
-        terminated = chance >= prediction.continues.double().cpu().numpy()
+        terminated = chance >= prediction.continues.cpu().double().numpy()
         truncated = ~terminated & (self._elapsed >= self._horizons)
         self._running = ~(terminated | truncated)
         rewards = prediction.reward.float().cpu().numpy().copy()

@@ -15,7 +15,7 @@ from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
 from worldmodel.state import Skips, State
 from worldmodel.svg import Prediction
-from worldmodel.validation import copy_last_errors, frame_error, open_loop_errors, recorded, told
+from worldmodel.validation import ROWS, copy_last_errors, frame_error, open_loop_errors, recorded, told
 
 
 def batch(b: int = 40, t: int = 6) -> Batch:
@@ -39,10 +39,10 @@ class Grey:
         self.reward_off = reward_off
         self.frame_off = frame_off
         self.embedding_off = embedding_off
-        self.context: tuple[Tensor, Tensor] | None = None
+        self.contexts: list[tuple[Tensor, Tensor]] = []
 
     def initial(self, frames: Tensor, actions: Tensor, *, noise: Tensor | None = None) -> State:
-        self.context = (frames, actions)
+        self.contexts.append((frames, actions))
         return State(frames[:, -1, 0, 0, :1].float(), Skips((), torch.arange(len(frames))), (), (), ())
 
     def imagine(self, state: State, action: Tensor, *, noise: Tensor | None = None) -> Prediction:
@@ -66,8 +66,10 @@ def test_a_perfect_model_has_no_error(context: int) -> None:
     model, data = Grey(), batch()
     errors = open_loop_errors(model, data, context)
     assert errors == {kind: [0.0] * (6 - context) for kind in ("reward", "frame", "embedding")}
-    assert torch.equal(model.context[0], data.frames[:, :context])
-    assert torch.equal(model.context[1], data.actions[:, : context - 1])
+    frames, actions = (torch.cat(parts) for parts in zip(*model.contexts, strict=True))
+    assert torch.equal(frames, data.frames[:, :context])
+    assert torch.equal(actions, data.actions[:, : context - 1])
+    assert max(len(given) for given, _ in model.contexts) == ROWS  # of 40 windows
 
 
 @pytest.mark.parametrize("moved", ["frames", "actions", "rewards"])

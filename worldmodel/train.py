@@ -132,7 +132,9 @@ def main(config: DictConfig) -> None:
                 line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
                 best, best_error = progress.best, progress.best_error
                 if windows:
-                    errors = open_loop_errors(model, batch_to(windows, model.device), config.context)
+                    given = batch_to(windows, model.device)
+                    with fabric.autocast():  # no more windows at a time than a step takes, which is known to fit
+                        errors = open_loop_errors(model, given, config.context, rows=fit.batch)
                     records.write("validation", end, updates=end, **recorded(errors))
                     line += f"; {told(errors)}"
                     error = frame_error(errors)

@@ -15,6 +15,8 @@ from worldmodel.errors import DataError
 from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
 
+ROWS = 16
+
 Errors = Mapping[str, Sequence[float | None]]
 """By quantity, the error of each imagined step, from the first on, as `open_loop_errors` gives them."""
 
@@ -29,13 +31,14 @@ def fixed_windows(paths: Sequence[Path], count: int, *, context: int, horizon: i
 
 
 @torch.inference_mode()
-def open_loop_errors(model: Model, batch: Batch, context: int) -> dict[str, list[float | None]]:
+def open_loop_errors(model: Model, batch: Batch, context: int, *, rows: int = ROWS) -> dict[str, list[float | None]]:
     """Filters `context` frames of each window, imagines the rest under the true actions with the mean of each z.
 
     Args:
         model: in evaluation mode, on the batch's device.
         batch: windows of t frames.
         context: frames given, in 1..t-1.
+        rows: windows that are imagined, and frames that are encoded, at a time: what bounds the memory that it takes.
 
     Returns:
         ``reward``, ``frame`` and ``embedding`` (of frames): t - context numbers each, the mean squared error of every
@@ -45,16 +48,16 @@ def open_loop_errors(model: Model, batch: Batch, context: int) -> dict[str, list
 
     Raises DataError when the context leaves nothing to imagine.
     """
-    scale = _Scale(model, batch, context)
-    state = model.initial(batch.frames[:, :context], batch.actions[:, : context - 1])
-    errors: dict[str, list[float | None]] = {"reward": [], "frame": [], "embedding": []}
-    for i in range(context - 1, batch.frames.shape[1] - 1):
-        prediction = model.imagine(state, batch.actions[:, i])
-        state = prediction.state
-        found = scale.errors(i, prediction.reward, model.decode(state), model.embedding(state))
-        for name, value in found.items():
-            errors[name].append(value)
-    return errors
+    errors = _Errors(model, batch, context, rows)
+    for first in range(0, len(batch.frames), rows):
+        some = slice(first, first + rows)
+        frames, actions = batch.frames[some], batch.actions[some]
+        state = model.initial(frames[:, :context], actions[:, : context - 1])
+        for i in range(context - 1, batch.frames.shape[1] - 1):
+            prediction = model.imagine(state, actions[:, i])
+            state = prediction.state
+            errors.record(some, i, prediction.reward, model.decode(state), model.embedding(state))
+    return errors.means()
 
 
 @torch.inference_mode()
@@ -63,14 +66,12 @@ def copy_last_errors(model: Model, batch: Batch, context: int) -> dict[str, list
 
     With a context of one frame no reward is known; the batch's mean stands in for it.
     """
-    scale = _Scale(model, batch, context)
+    errors = _Errors(model, batch, context, ROWS)
     frame = batch.frames[:, context - 1].float() / 255
     reward = batch.rewards[:, context - 2] if context > 1 else batch.rewards[batch.mask.bool()].mean()
-    errors: dict[str, list[float | None]] = {"reward": [], "frame": [], "embedding": []}
     for i in range(context - 1, batch.frames.shape[1] - 1):
-        for name, value in scale.errors(i, reward, frame, scale.embeddings[:, context - 1]).items():
-            errors[name].append(value)
-    return errors
+        errors.record(slice(None), i, reward, frame, errors.embeddings[:, context - 1])
+    return errors.means()
 
 
 def recorded(errors: Errors) -> dict[str, Any]:
@@ -103,32 +104,38 @@ def _nonfinite(errors: Errors) -> int:
     return sum(value is not None and not math.isfinite(value) for values in errors.values() for value in values)
 
 
-class _Scale:
-    """What errors of a batch are measured by, and the embeddings of its frames (b, t, ...)."""
+class _Errors:
+    """Errors of a batch's transitions, what they are measured by, and the embeddings of its frames (b, t, ...)."""
 
-    def __init__(self, model: Model, batch: Batch, context: int) -> None:
-        t = batch.frames.shape[1]
+    def __init__(self, model: Model, batch: Batch, context: int, rows: int) -> None:
+        b, t = batch.frames.shape[:2]
         if not 1 <= context < t:
             raise DataError(f"a context of {context} leaves nothing to imagine in windows of {t} frames")
         self._model = model
         self._batch = batch
+        self._first = context - 1
         self._mask = batch.mask.bool()
-        self.embeddings = model.encode(batch.frames.flatten(0, 1))[0].unflatten(0, batch.frames.shape[:2])
+        encoded = [model.encode(frames)[0].float() for frames in batch.frames.flatten(0, 1).split(rows)]
+        self.embeddings = torch.cat(encoded).unflatten(0, (b, t))
         # Of each number about its own mean, then one for all of them, as for frames.
-        self._spread = _unless_constant(self.embeddings[:, 1:][self._mask].double().var(0, correction=0).mean())
-        self._variance = _unless_constant(batch.rewards[self._mask].double().var(correction=0))
+        self._spread = _unless_constant(self.embeddings[:, 1:][self._mask].var(0, correction=0).mean())
+        self._variance = _unless_constant(batch.rewards[self._mask].cpu().double().var(correction=0))
+        self._found = {name: torch.zeros_like(batch.mask) for name in ("reward", "frame", "embedding")}
 
-    def errors(self, i: int, reward: Tensor, frame: Tensor, embedding: Tensor) -> dict[str, float | None]:
+    def record(self, rows: slice, i: int, reward: Tensor, frame: Tensor, embedding: Tensor) -> None:
         """Of what is said to come of actions[i]: reward (b,), frame (b, c, h, w) in [0, 1] and its embedding."""
-        batch, mask = self._batch, self._mask[:, i]
-        seen = batch.frames[:, i + 1].float() / 255
-        drawn = (frame - seen) / self._model.statistics.frame_std
-        embedded = embedding - self.embeddings[:, i + 1]
-        return {
-            "reward": _mean((reward - batch.rewards[:, i]).square() / self._variance, mask),
-            "frame": _mean(drawn.square().flatten(1).mean(1), mask),
-            "embedding": _mean(embedded.square().flatten(1).mean(1) / self._spread, mask),
-        }
+        seen = self._batch.frames[rows, i + 1].float() / 255
+        drawn = (frame.float() - seen) / self._model.statistics.frame_std
+        embedded = embedding.float() - self.embeddings[rows, i + 1]
+        off = reward.float() - self._batch.rewards[rows, i]
+        self._found["reward"][rows, i] = off.square() / self._variance
+        self._found["frame"][rows, i] = drawn.square().flatten(1).mean(1)
+        self._found["embedding"][rows, i] = embedded.square().flatten(1).mean(1) / self._spread
+
+    def means(self) -> dict[str, list[float | None]]:
+        """Over the windows, of each step that was imagined."""
+        steps = range(self._first, self._mask.shape[1])
+        return {name: [_mean(values[:, i], self._mask[:, i]) for i in steps] for name, values in self._found.items()}
 
 
 def _unless_constant(variance: Tensor) -> float:
