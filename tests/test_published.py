@@ -13,14 +13,12 @@ def test_every_method_names_its_paper_once() -> None:
     assert len({method.name for method in METHODS}) == len({method.paper for method in METHODS}) == len(METHODS)
     for method in METHODS:
         assert re.fullmatch(r"\w+ et al\. 20\d\d, .+, (arXiv:\d{4}\.\d{5}|ICCV)", method.paper), method.paper
-        assert re.search(r"20\d\d|the paper|not traced", method.reported), method.name
+        assert re.search(r"20\d\d|the paper", method.reported), method.name
 
 
-def test_returns_are_out_of_a_thousand_and_the_highest_quoted() -> None:
+def test_returns_are_out_of_a_thousand() -> None:
     for method in METHODS:
         assert method.returns and all(0 <= value <= 1000 for value in method.returns.values()), method.name
-        for task, value in method.lower.items():
-            assert 0 <= value < method.returns[task], method.name
 
 
 def test_each_task_is_one_that_runs_are_recorded_under() -> None:
@@ -31,10 +29,6 @@ def test_each_task_is_one_that_runs_are_recorded_under() -> None:
 
 
 def test_a_task_has_the_methods_that_report_it() -> None:
-    assert published_returns("cartpole_balance", "balance") == {
-        "DreamerV2": 803,
-        "DreamerV3": 932,
-        "DrQ": 943,
-    }
+    assert published_returns("cup", "catch") == {"PlaNet": 0, "CURL": 769, "DrQ": 913, "TD-MPC": 933, "Simoun": 971}
     assert len(published_returns("cartpole", "swingup")) == len(METHODS)
     assert published_returns("pendulum", "Pendulum-v1") == {}

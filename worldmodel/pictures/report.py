@@ -114,7 +114,7 @@ def _learning(run: Path, records: Mapping[str, Sequence[Mapping[str, Any]]]) -> 
         return [Section("evaluation", "Evaluation", text=told, table=_returns("", rows))]
     rows |= {f"{record['env_frames']:,}": record["returns"] for record in evaluations}
     text = "Diamonds are what others report from pixels after 100,000 frames, each with settings of its own; "
-    text += "worldmodel/published.py says where each number was found, and which are not traced to a table yet."
+    text += "worldmodel/published.py says where each number was found."
     return [
         Section("learning", "Learning curve", text=told or (text if reported else ""), figures=[curve]),
         Section("evaluation", "Evaluation", text=told, table=_returns("after frames", rows)),
