@@ -121,7 +121,9 @@ class Learner:
         updates = schedule.first_updates if played == schedule.seed_episodes else schedule.updates
         terms, seed, before = self.round.terms, seed_of(schedule.seed, "fit", played), self.round.seconds
         with self.clock("wall_clock_s") as elapsed:
-            fitting = self.trainer.fit(Replay(self.folder / "episodes"), updates - len(terms), seed=seed)
+            replay = Replay(self.folder / "episodes")
+            self.trainer.follow_rewards(replay)
+            fitting = self.trainer.fit(replay, updates - len(terms), seed=seed)
             while True:
                 with uninterrupted():
                     if (values := next(fitting, None)) is None:

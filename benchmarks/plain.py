@@ -23,7 +23,8 @@ from worldmodel.replay import Batch, Replay
 from worldmodel.rollout import CriticOutputs, Drawn, Outputs, Rollout, Unrolling
 from worldmodel.svg import SVG
 from worldmodel.temporal_difference import temporal_difference
-from worldmodel.trainer import TARGET_RATE, TrainConfig, freeze_statistics
+from worldmodel.trainer import TARGET_RATE, TrainConfig
+from worldmodel.units import freeze_statistics
 
 
 @dataclass(frozen=True)

@@ -411,3 +411,14 @@ def test_an_evaluation_in_which_the_environment_fails_has_the_same_starts(tmp_pa
         ("evaluate", 1, 1, starts[1], 0),
         ("evaluate", 1, 2, starts[1], 0),
     ]
+
+
+def test_a_model_counts_rewards_in_the_unit_of_what_is_earned_by_now(tmp_path: Path) -> None:
+    learner = make(tmp_path)
+    play(learner, 2)
+    unit = learner.model.statistics.reward_std.item()
+    step = learner.env.step
+    learner.env.step = lambda action: (*(found := step(action))[:1], 100 * found[1], *found[2:])
+    play(learner, 1)
+    learner.records.close()
+    assert learner.model.statistics.reward_std.item() > 10 * unit

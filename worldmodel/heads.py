@@ -61,7 +61,7 @@ class Head(nn.Module):
 
 
 class Statistics(nn.Module):
-    """Means and deviations of the data, frozen at the first fit and stored with the weights.
+    """Means and deviations of the data, stored with the weights: see `worldmodel.units`.
 
     Frames are standardised by a mean for each pixel and one deviation for all: a thin pole is 0.2 % of a raw frame's
     squared error, and a decoder fed raw frames sits at the mean image for hundreds of updates.

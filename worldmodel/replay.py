@@ -46,18 +46,15 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class FrameStatistics:
-    """What standardises frames and rewards.
+    """What standardises frames.
 
     Attributes:
         frame_mean: (c, h, w) float32 in [0, 1], of each pixel; where cameras move, of each channel alone.
         frame_std: of all pixels about these means: one number, in units of the full range.
-        reward_mean, reward_std: of the reward of one decision.
     """
 
     frame_mean: np.ndarray
     frame_std: float
-    reward_mean: float
-    reward_std: float
 
 
 @dataclass(frozen=True)
@@ -173,14 +170,25 @@ class Replay:
         windows = self._read(files, np.zeros(count, np.int64), 1)
         return Contexts(frames=windows.frames, actions=windows.actions)
 
+    def reward_statistics(self) -> tuple[float, float]:
+        """Mean and deviation of the reward of one decision, of all: a sample could miss the few of a sparse task."""
+        means, variances = (np.zeros(self.episodes) for _ in range(2))  # of each episode, float64
+        for index, stored in enumerate(self._stored):
+            rewards = np.empty(stored.header.length, np.float32)
+            with stored.open() as descriptor:
+                stored.read(descriptor, "rewards", 0, rewards)
+            means[index], variances[index] = rewards.mean(dtype=np.float64), rewards.var(dtype=np.float64)
+        share = self._lengths / self.steps
+        mean = float(share @ means)
+        return mean, float(np.sqrt(share @ (variances + (means - mean) ** 2)))
+
     def frame_statistics(self, limit: int, generator: np.random.Generator) -> FrameStatistics:
-        """Statistics of up to `limit` >= 1 frames, drawn without repetition, and of every reward.
+        """Statistics of up to `limit` >= 1 frames, drawn without repetition.
 
         A mean for each pixel is what stands still in front of a camera that does. Where these means are less than
         `STILL` of the variance, the camera moves, and a mean frame is nothing but a blur of what it saw.
 
-        All rewards count, since a sample could miss the few of a sparse task. Sums are exact (integers for frames) or
-        float64, and go through an episode at a time.
+        Sums are exact, and go through an episode at a time.
         """
         frame_counts = self._lengths + 1
         total = int(frame_counts.sum())
@@ -189,19 +197,13 @@ class Replay:
         bounds = np.searchsorted(files, np.arange(self.episodes + 1))
         frame = np.empty((1, *self.spec.frame_size, 3), np.uint8)
         sums, squares = (np.zeros(frame.shape[1:], np.int64) for _ in range(2))
-        means, variances = (np.zeros(self.episodes) for _ in range(2))  # of each episode's rewards
         for index, stored in enumerate(self._stored):
-            rewards = np.empty(stored.header.length, np.float32)
             with stored.open() as descriptor:
-                stored.read(descriptor, "rewards", 0, rewards)
                 for time in times[bounds[index] : bounds[index + 1]]:
                     stored.read(descriptor, "frames", int(time), frame)
                     values = frame[0].astype(np.int64)
                     sums += values
                     squares += values * values
-            means[index], variances[index] = rewards.mean(dtype=np.float64), rewards.var(dtype=np.float64)
-        share = self._lengths / self.steps
-        reward_mean = float(share @ means)
         frame_mean = sums / n
         variance = float((n * squares - sums * sums).mean()) / n**2
         of_channels = np.broadcast_to(frame_mean.mean((0, 1)), frame_mean.shape)
@@ -211,8 +213,6 @@ class Replay:
         return FrameStatistics(
             frame_mean=(frame_mean / 255).astype(np.float32).transpose(2, 0, 1),
             frame_std=variance**0.5 / 255,
-            reward_mean=reward_mean,
-            reward_std=float(np.sqrt(share @ (variances + (means - reward_mean) ** 2))),
         )
 
     def _matching(self, path: Path) -> _Stored:

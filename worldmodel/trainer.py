@@ -28,6 +28,7 @@ from worldmodel.rssm import RSSM
 from worldmodel.rssm_unroll import unroll_states
 from worldmodel.svg import channels_last
 from worldmodel.temporal_difference import temporal_difference
+from worldmodel.units import change_unit, freeze_statistics, outgrown
 from worldmodel.unroll import unroll
 
 TARGET_RATE = 0.02  # of the critics in their targets, at an update
@@ -177,6 +178,20 @@ class Trainer:
         for group in self.optimizer.param_groups:  # a state brings its own, which a resumed run may have changed
             group["lr"] = self.config.learning_rate
 
+    def follow_rewards(self, replay: Replay) -> None:
+        """Counts rewards in another unit if those of a growing replay have outgrown it, see `worldmodel.units`.
+
+        Then Adam begins anew, as what it knows of gradients is in the old unit.
+        """
+        if self.updates == 0:
+            return  # the first fit takes the unit from all that there is
+        mean, std = replay.reward_statistics()
+        if not outgrown(self.model, std):
+            return
+        for model in (self.model, self.online) if self.config.ema_decay else (self.model,):
+            change_unit(model, mean, std)
+        self.optimizer.optimizer.state.clear()
+
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).
 
@@ -229,17 +244,6 @@ class Trainer:
         decay = min(self.config.ema_decay, self.updates / (self.updates + 1))
         average = get_ema_multi_avg_fn(decay)
         average(list(self.model.parameters()), list(self.online.parameters()), self.updates)
-
-
-def freeze_statistics(model: Model, replay: Replay, rng: np.random.Generator) -> None:
-    """Sets the model's frame and reward statistics from up to 2000 frames of the replay."""
-    found = replay.frame_statistics(2000, rng)
-    statistics = model.statistics
-    statistics.frame_mean.copy_(torch.as_tensor(found.frame_mean))
-    # A constant quantity has no scale of its own: leave its unit.
-    statistics.frame_std.fill_(found.frame_std if found.frame_std > 1e-4 else 1.0)
-    statistics.reward_mean.fill_(found.reward_mean)
-    statistics.reward_std.fill_(found.reward_std if found.reward_std > 1e-4 else 1.0)
 
 
 def batch_to(batch: Batch, device: torch.device) -> Batch:
