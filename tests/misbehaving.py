@@ -17,6 +17,7 @@ import numpy as np
 
 SIDE, STEPS = 32, 8  # of its frames; of an episode
 TURN = 2  # the step in which it goes wrong
+HANGS_S = 1000
 
 
 class Stubborn(Exception):
@@ -36,12 +37,12 @@ def recurse() -> None:
 
 def hang_on_to_the_lock() -> None:
     """No other thread of this process runs meanwhile."""
-    ctypes.PyDLL(None).sleep(1000)
+    ctypes.PyDLL(None).sleep(HANGS_S)
 
 
 def litter() -> None:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
-    time.sleep(1000)
+    subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({HANGS_S})"])
+    time.sleep(HANGS_S)
 
 
 DEEDS = {
@@ -52,7 +53,7 @@ DEEDS = {
     "memory": lambda: fail(MemoryError()),
     "leave": lambda: sys.exit(3),
     "recurse": recurse,
-    "hang": lambda: time.sleep(1000),
+    "hang": lambda: time.sleep(HANGS_S),
     "hang_on_to_the_lock": hang_on_to_the_lock,
     "litter": litter,
     "deafen": lambda: signal.signal(signal.SIGTERM, lambda *_: None),  # as pygame does

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,12 +29,9 @@ def package(folder: Path, name: str) -> Path:
     return folder / name
 
 
-def test_our_own_packages_pass_and_cost_little() -> None:
+def test_our_own_packages_pass() -> None:
     assert {"worldmodel", "envs", "agents", "configs"} == set(PACKAGES)
     check_origin()
-    start = time.perf_counter()
-    check_origin()
-    assert time.perf_counter() - start < 0.05
 
 
 @pytest.mark.parametrize("name", ["envs", "agents", "configs"])
