@@ -26,7 +26,7 @@ from worldmodel.bair import action_bounds, bair_episodes, bair_spec
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, load_episode, load_rewards, read_header, save_episode
 from worldmodel.files import MANIFEST, verify_manifest
-from worldmodel.held_out import check_held_out
+from worldmodel.held_out import DATA, Given, check_held_out, held_out_episodes
 from worldmodel.metrics.networks import read_weights
 from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import from_pretrained, save_pretrained
@@ -126,13 +126,24 @@ def test_configurations_of_runs(tmp_path: Path) -> None:
         read_config(run).get("goal")
         run_config(asked, ["seed=3", "env=a"], free=())
 
-    def held() -> None:
-        check_held_out(run / "checkpoints" / "000001", [tmp_path / "a.safetensors"])
-
     data = OmegaConf.to_yaml(OmegaConf.create(values)).encode()
     fuzz("configurations of runs, as YAML", data, path.write_bytes, load, 600)
     fuzz("configurations of runs, as JSON", json.dumps(values).encode(), path.write_bytes, load, 600)
-    fuzz("what runs say of their data", json.dumps(values).encode(), path.write_bytes, held, 600)
+
+
+def test_what_runs_say_of_their_data(tmp_path: Path) -> None:
+    path = tmp_path / "000000.safetensors"
+    save_episode(episode(), path)
+    given = Given.of([path], [path])
+    given.save(tmp_path)
+
+    def load() -> None:
+        held_out_episodes(tmp_path / "checkpoints" / "000001")
+        check_held_out(tmp_path / "checkpoints" / "000001", [path])
+        given.check_same(tmp_path)
+
+    data = (tmp_path / DATA).read_bytes()
+    fuzz("what runs say of their data", data, (tmp_path / DATA).write_bytes, load, 600)
 
 
 def make_film(kind: str, path: Path) -> None:

@@ -18,6 +18,7 @@ from test_open_loop import episode
 from worldmodel.count_votes import count, read, table
 from worldmodel.episode import save_episode
 from worldmodel.errors import DataError
+from worldmodel.held_out import Given
 from worldmodel.pictures.preference import Pair, preference_page
 from worldmodel.pretrained import save_pretrained
 
@@ -121,7 +122,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_pretrained(home / name / "checkpoints" / "000003", model, contexts())
         for index in range(2):
             save_episode(episode(12 + index), home / name / "evaluation" / f"{index:06d}.safetensors")
-    save_episode(episode(12), home / "other" / "episodes" / "000000.safetensors")
+    save_episode(replace(episode(12), seed=9), home / "other" / "episodes" / "000000.safetensors")
     spec = replace(trained(PAIR).spec, task="other")
     save_pretrained(home / "third" / "checkpoints" / "000003", trained(PAIR, spec), contexts(spec))
     return home
@@ -156,16 +157,17 @@ def test_the_command_hides_which_is_whose(prefer: Command, runs: Path) -> None:
 
 def test_models_that_left_out_the_same_episodes_are_compared_on_them(prefer: Command, runs: Path) -> None:
     """Both were fitted to the others of that folder."""
-    for index in range(10):
-        save_episode(episode(12), runs / "shared" / f"{index:06d}.safetensors")
+    paths = [runs / "shared" / f"{index:06d}.safetensors" for index in range(10)]
+    for index, path in enumerate(paths):
+        save_episode(replace(episode(12), seed=index), path)
     for name in ("left", "right"):
         save_pretrained(runs / name / "checkpoints" / "000003", trained(PAIR), contexts())
-        (runs / name / "config.yaml").write_text("data: shared\nheld_out: 0.2\n")
+        Given.of(paths[:8], paths[8:]).save(runs / name)
     outcome = prefer("a=left", "b=right", "run=compared")
     assert outcome.status == 0, outcome.stderr
-    (runs / "right" / "config.yaml").write_text("data: shared\nheld_out: 0.1\n")
+    Given.of(paths[:9], paths[9:]).save(runs / "right")
     refused = prefer("a=left", "b=right", "run=refused")
-    assert refused.status == 2 and "was fitted to 1 of 2 episodes of shared" in refused.stderr
+    assert refused.status == 2 and "was fitted to 1 of 2 episodes of" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,19 @@ def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[P
         expected = read_records(whole[0] / "metrics.jsonl", kind)
         assert [r["updates"] for r in read_records(records, kind)] == [r["updates"] for r in expected]
     assert read_records(records, "validation")[-1] == read_records(whole[0] / "metrics.jsonl", "validation")[-1]
+
+
+def test_a_run_goes_on_with_the_episodes_it_was_begun_with(episodes: Path, tmp_path: Path) -> None:
+    data, run = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(episodes, data)
+    assert train(f"data={data}", f"run={run}", "updates=4")[0] == 0
+    more = fill(tmp_path / "more", [7])
+    shutil.copy(more / "000000.safetensors", data / "000009.safetensors")
+    status, _, errors = train("resume=true", f"run={run}", "updates=6")
+    assert status == 2 and "error: the 5 episodes to fit are not the 4 that" in errors, errors
+    assert "(1 of them are new): give the same data=" in errors
+    (data / "000009.safetensors").unlink()
+    assert train("resume=true", f"run={run}", "updates=6")[0] == 0
 
 
 def test_a_run_that_is_given_more_updates_ends_as_one_that_had_them(

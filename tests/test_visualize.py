@@ -16,7 +16,7 @@ from test_open_loop import episode
 
 from worldmodel.episode import save_episode
 from worldmodel.errors import DataError
-from worldmodel.held_out import held_out_episodes
+from worldmodel.held_out import Given, held_out_episodes
 from worldmodel.pretrained import save_pretrained
 
 
@@ -25,9 +25,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the main job: a checkpoint, episodes that it was fitted to, and an evaluation."""
     run = tmp_path_factory.mktemp("run")
     save_pretrained(run / "checkpoints" / "000003", trained(PAIR), contexts())
-    for part, count in (("episodes", 3), ("evaluation", 2)):
+    for part, count, first in (("episodes", 3, 0), ("evaluation", 2, 3)):
         for index in range(count):
-            save_episode(episode(8 + index), run / part / f"{index:06d}.safetensors")
+            save_episode(replace(episode(8 + index), seed=first + index), run / part / f"{index:06d}.safetensors")
     return run
 
 
@@ -61,28 +61,46 @@ def test_a_run_and_what_it_fitted_are_told_apart(run: Path, tmp_path: Path) -> N
     evaluation = [run / "evaluation" / f"{i:06d}.safetensors" for i in range(2)]
     assert held_out_episodes(checkpoint) == held_out_episodes(checkpoint, run / "evaluation") == evaluation
     assert held_out_episodes(checkpoint, evaluation[1]) == evaluation[1:]
-    for data in (run / "episodes", run / "episodes" / "000001.safetensors"):
+    copied = tmp_path / "another_name.safetensors"
+    copied.write_bytes((run / "episodes" / "000001.safetensors").read_bytes())
+    for data in (run / "episodes", run / "episodes" / "000001.safetensors", copied):
         with pytest.raises(DataError, match=r"was fitted to \d of \d episodes of .*: give data= it never saw"):
             held_out_episodes(checkpoint, data)
     with pytest.raises(DataError, match=r"no held-out data is known for .*: set data= to a folder of episodes"):
         held_out_episodes(tmp_path / "alone")
 
 
-def test_what_fitting_left_out_is_held_out(tmp_path: Path) -> None:
-    data, run = tmp_path / "data", tmp_path / "run"
-    paths = [data / f"{i:06d}.safetensors" for i in range(5)]
-    for path in paths:
-        save_episode(episode(), path)
-    run.mkdir()
-    (run / "config.yaml").write_text(f"data: [{data}]\nheld_out: 0.4\n")
+def test_what_fitting_left_out_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it is asked from, and whatever has become of the folder since."""
+    paths = [Path(f"data/{index:06d}.safetensors") for index in range(5)]
+    monkeypatch.chdir(tmp_path)
+    for index, path in enumerate(paths):
+        save_episode(replace(episode(), seed=index), path)
+    run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "000001"
+    run.mkdir()
+    Given.of(paths[:3], paths[3:]).save(run)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    paths = [tmp_path / path for path in paths]
     assert held_out_episodes(checkpoint) == paths[3:]
     assert held_out_episodes(checkpoint, paths[3]) == paths[3:4]
     with pytest.raises(DataError, match="was fitted to"):
         held_out_episodes(checkpoint, paths[0])
-    with pytest.raises(DataError, match="was fitted to 3 of 5 episodes"):
-        held_out_episodes(checkpoint, data)
-    (run / "config.yaml").write_text(f"data: {data}\nheld_out: 0.0\n")
+    with pytest.raises(
+        DataError, match=r"was fitted to 3 of 5 episodes of .*, or leave data= out for what its run held"
+    ):
+        held_out_episodes(checkpoint, tmp_path / "data")
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"2 of 2 episodes that .*run held out are no longer there .*: set data= to"):
+        held_out_episodes(checkpoint)
+    moved = tmp_path / "moved"
+    assert held_out_episodes(checkpoint, moved / "000004.safetensors") == [moved / "000004.safetensors"]
+    (moved / "000001.safetensors").unlink()
+    with pytest.raises(DataError, match="was fitted to 2 of 4 episodes"):
+        held_out_episodes(checkpoint, moved)
+    Given.of([moved / "000000.safetensors"], []).save(run)
     with pytest.raises(DataError, match="no held-out data"):
         held_out_episodes(checkpoint)
 

@@ -1,17 +1,71 @@
-"""Episodes that a checkpoint's model was not fitted to."""
+"""Episodes that a checkpoint's model was not fitted to: known by their contents, wherever they lie by now."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-
-from worldmodel.errors import DataError, check_number
+from worldmodel.episode import read_header
+from worldmodel.errors import CheckpointError, DataError
+from worldmodel.files import write_atomic
 from worldmodel.folders import split
-from worldmodel.run_folder import read_config
-from worldmodel.settings import check_texts
+
+DATA = "data.json"  # in the folder of a run of `worldmodel.train`
+
+
+@dataclass(frozen=True)
+class Given:
+    """The episodes that a run of `worldmodel.train` was given, each as its digest (see `EpisodeHeader`) and its file.
+
+    Attributes:
+        fitted: those that the model is fitted to.
+        held_out: the others.
+    """
+
+    fitted: list[tuple[str, str]]
+    held_out: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, fitted: Sequence[Path], held_out: Sequence[Path]) -> Given:
+        """Of files; DataError for one that is no episode."""
+        parts = ([(read_header(path).digest, str(path.resolve())) for path in part] for part in (fitted, held_out))
+        return cls(*parts)
+
+    @classmethod
+    def load(cls, run: Path) -> Given | None:
+        """What a run's folder says; None where it says nothing. Raises DataError for a damaged file."""
+        path = run / DATA
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_bytes())
+            parts = [[(str(digest), str(file)) for digest, file in found[name]] for name in ("fitted", "held_out")]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(f"{path} cannot be read ({error!r:.300}): restore it") from error
+        return cls(*parts)
+
+    def save(self, run: Path) -> None:
+        """Into a run's folder."""
+        write_atomic(run / DATA, json.dumps(vars(self), indent=0).encode())
+
+    def check_same(self, run: Path) -> None:
+        """CheckpointError unless these are the episodes, by their contents and in this order, of a run that goes on."""
+        before = Given.load(run)
+        if before is None:
+            raise CheckpointError(f"{run / DATA} is missing: restore it, or begin another run")
+        for name, then, now in (
+            ("to fit", before.fitted, self.fitted),
+            ("held out", before.held_out, self.held_out),
+        ):
+            digests, known = ([digest for digest, _ in part] for part in (now, then))
+            if digests != known:
+                new = len(set(digests) - set(known))
+                raise CheckpointError(
+                    f"the {len(now)} episodes {name} are not the {len(then)} that {run} was begun with ({new} of them "
+                    "are new): give the same data= and held_out=, or begin another run"
+                )
 
 
 def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
@@ -36,14 +90,16 @@ def held_out_episodes(checkpoint: Path, data: Path | None = None) -> list[Path]:
 
 
 def check_held_out(checkpoint: Path, files: Sequence[Path]) -> None:
-    """DataError where the run of a checkpoint fitted its model to any of these episodes' files."""
+    """DataError where the run of a checkpoint fitted its model to any of these episodes, under whatever name."""
     if (run := _run_of(checkpoint)) is None:
         return
-    fitted = {*(run / "episodes").resolve().glob("*.safetensors"), *_fitted_to(run)}
-    if seen := sum(path.resolve() in fitted for path in files):
+    given = Given.load(run)
+    fitted = {read_header(path).digest for path in (run / "episodes").glob("*.safetensors")}
+    fitted |= {digest for digest, _ in given.fitted} if given else set()
+    if seen := sum(read_header(path).digest in fitted for path in files):
         raise DataError(
-            f"the model of {checkpoint} was fitted to {seen} of {len(files)} episodes of {files[0].parent}: "
-            "give data= it never saw"
+            f"the model of {checkpoint} was fitted to {seen} of {len(files)} episodes of {files[0].parent}: give data= "
+            "it never saw, or leave data= out for what its run held out"
         )
 
 
@@ -53,22 +109,11 @@ def _run_of(checkpoint: Path) -> Path | None:
 
 def _left_out(run: Path) -> list[Path]:
     """By `worldmodel.train`."""
-    folders, share = _train_data(run)
-    return [path for folder in folders for path in split(folder, share)[1]]
-
-
-def _fitted_to(run: Path) -> list[Path]:
-    """Files that `worldmodel.train` fitted to."""
-    folders, share = _train_data(run)
-    return [path.resolve() for folder in folders if folder.is_dir() for path in split(folder, share)[0]]
-
-
-def _train_data(run: Path) -> tuple[Sequence[Path], float]:
-    """Its folders of data, and the share of each that it holds out; none where the run is of another command."""
-    config: Any = OmegaConf.to_container(read_config(run))
-    if "held_out" not in config:
-        return [], 0.0
-    data, share = config.get("data"), config["held_out"]
-    check_texts("data", data)
-    check_number("held_out", share, least=0)
-    return [Path(folder) for folder in ([data] if isinstance(data, str) else data)], float(share)
+    given = Given.load(run)
+    paths = [Path(file) for _, file in given.held_out] if given else []
+    if missing := [path for path in paths if not path.is_file()]:
+        raise DataError(
+            f"{len(missing)} of {len(paths)} episodes that {run} held out are no longer there ({missing[0]}): "
+            "set data= to where they are now"
+        )
+    return paths

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +18,11 @@ from worldmodel.build import build
 from worldmodel.checkpoint import as_saved, read_checkpoint
 from worldmodel.command import Interrupted, command, uninterrupted
 from worldmodel.config import ModelConfig
-from worldmodel.episode import read_header
-from worldmodel.errors import CheckpointError, check_whole
+from worldmodel.errors import check_whole
 from worldmodel.files import make_folder
 from worldmodel.folders import split_all
 from worldmodel.hardware import chosen_precision, prepare_threads
+from worldmodel.held_out import Given
 from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.provenance import provenance
@@ -45,7 +42,6 @@ class Progress:
     """How far a fit is.
 
     Attributes:
-        data: of the episodes, see `fingerprint`.
         metrics_bytes: length of `metrics.jsonl` at the newest checkpoint at an end of `save_every` updates.
         best, best_error: at how many updates the frames of held-out episodes were predicted best, and their error;
             None where nothing is held out, or all errors were infinite.
@@ -53,7 +49,6 @@ class Progress:
         seconds: that these took.
     """
 
-    data: str
     metrics_bytes: int = 0
     best: int | None = None
     best_error: float | None = None
@@ -87,20 +82,17 @@ def main(config: DictConfig) -> None:
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
     trainer = Trainer(model, fit, fabric)
-    data = fingerprint(fitted, held_out)
-    progress = Progress(data=data)
+    given, progress = Given.of(fitted, held_out), Progress()
     if saved:
         state = read_checkpoint(saved).trainer()
         with as_saved(saved):
             trainer.load_state_dict(state["trainer"])
             progress = Progress(**state["progress"])
             check_whole("metrics_bytes", progress.metrics_bytes, 0)
-        if progress.data != data:
-            raise CheckpointError(
-                f"the {len(fitted)} episodes to fit and {len(held_out)} held out are not those that {saved} was fitted "
-                "to: give the same data= and held_out=, or begin another run"
-            )
-    records = Records(make_run(config), keep=progress.metrics_bytes)
+        given.check_same(Path(config.run))
+    run = make_run(config)
+    given.save(run)
+    records = Records(run, keep=progress.metrics_bytes)
     make_folder(checkpoints)
     records.write("resume" if config.resume else "header", trainer.updates, **provenance(settings))
 
@@ -132,16 +124,16 @@ def main(config: DictConfig) -> None:
                 line += "no update had a finite loss" if means["loss"] is None else f"loss {means['loss']:.3f}"
                 best, best_error = progress.best, progress.best_error
                 if windows:
-                    given = batch_to(windows, model.device)
+                    batch = batch_to(windows, model.device)
                     with fabric.autocast():  # no more windows at a time than a step takes, which is known to fit
-                        errors = open_loop_errors(model, given, config.context, rows=fit.batch)
+                        errors = open_loop_errors(model, batch, config.context, rows=fit.batch)
                     records.write("validation", end, updates=end, **recorded(errors))
                     line += f"; {told(errors)}"
                     error = frame_error(errors)
                     if error is not None and (best_error is None or error < best_error):
                         best, best_error = end, error
                 bar.write(line)
-                progress = Progress(data, records.sync(), best, best_error)
+                progress = Progress(records.sync(), best, best_error)
                 save(numbered(checkpoints, end), progress)
                 mark(progress)
                 prune(checkpoints)
@@ -155,12 +147,6 @@ def main(config: DictConfig) -> None:
                 raise
     records.close()
     print(latest(checkpoints))
-
-
-def fingerprint(fitted: Sequence[Path], held_out: Sequence[Path]) -> str:
-    """SHA-256, in hexadecimal, over the contents of episodes in their order, and over which are held out."""
-    digests = [[read_header(path).digest for path in sorted(paths)] for paths in (fitted, held_out)]
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 if __name__ == "__main__":
