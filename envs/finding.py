@@ -16,6 +16,7 @@ from gymnasium.wrappers import TimeLimit
 from worldmodel.errors import EnvError
 
 EXTRAS = {"ale_py": "atari"}  # which of our extras installs a package
+DRAWS = "its constructor is to take render_mode, as Gymnasium's do; or set env.frames=observation"
 
 
 def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -43,10 +44,19 @@ def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
         raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {error}") from None
     except Exception as error:
         cause = None if _is_refusal(error) else error
-        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {type(error).__name__}: {error}") from cause
+        mend = f"; {DRAWS}" if cause is None and "'render_mode'" in str(error) else ""
+        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {type(error).__name__}: {error}{mend}") from cause
     if not isinstance(env, gymnasium.Env):
         raise EnvError(f"{id} gives {type(env).__qualname__}, not a gymnasium.Env: name a class that inherits from it")
     return env.env if isinstance(env, TimeLimit) else env
+
+
+def registered_limit(id: str) -> int | None:
+    """The time limit that an id is registered with, in steps; None for one that has none, or that is a class."""
+    try:
+        return gymnasium.spec(id).max_episode_steps
+    except gymnasium.error.Error:
+        return None
 
 
 def _make_registered(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, overload
 
 from envs.dmc import DmcSimulator
+from envs.finding import registered_limit
 from envs.gym import GymSimulator
 from envs.isolated import IsolatedEnv
 from envs.pixels import PixelEnv, Simulator
@@ -17,6 +18,7 @@ COMMON_KEYS = {"backend", "name", "action_repeat", "time_limit", "size"}
 OWN_KEYS = {"dm_control": {"domain", "task"}, "gymnasium": {"id", "kwargs", "frames"}}
 FRAMES = ("render", "observation")
 DAY_S = 86_400
+USUAL_LIMIT = 1000  # simulator steps of an episode whose environment says nothing of it
 
 
 @overload
@@ -36,9 +38,10 @@ def make_env(
 
     Args:
         config: plain values under exactly these keys: ``backend``; ``name``, short, for folders; ``action_repeat``,
-            simulator steps per step; ``time_limit`` in simulator steps, 0 for none; ``size``, [height, width],
-            multiples of 16; and ``domain`` and ``task`` (backend dm_control) or ``id``, ``kwargs`` and ``frames``
-            (gymnasium, see `envs.gym.GymSimulator`).
+            simulator steps per step; ``time_limit`` in simulator steps, 0 for none, None (backend gymnasium) for the
+            one that is registered or else `USUAL_LIMIT`; ``size``, [height, width], multiples of 16; and ``domain``
+            and ``task`` (backend dm_control) or ``id``, ``kwargs`` and ``frames`` (gymnasium, see
+            `envs.gym.GymSimulator`).
         rendering: ``standard``, or ``fast``: cheaper shadows and edges, where MuJoCo draws for dm_control.
         timeout: seconds that a reset or a step may take; the environment then runs in a process of its own, which is
             ended when it takes longer. None: it runs in this one.
@@ -59,19 +62,22 @@ def make_env(
 def _make(config: Mapping[str, Any], rendering: str) -> PixelEnv:
     height, width = config["size"]
     simulator: Simulator
+    time_limit = config["time_limit"]
     if config["backend"] == "dm_control":
         task = config["task"]
         simulator = DmcSimulator(config["domain"], task, size=(height, width), fast=rendering == "fast")
     else:
         task = config["id"]
         simulator = GymSimulator(task, config["kwargs"], frames=config["frames"], size=(height, width))
+        if time_limit is None:
+            time_limit = registered_limit(task) or USUAL_LIMIT
     try:
         return PixelEnv(
             simulator,
             env=config["name"],
             task=task,
             action_repeat=config["action_repeat"],
-            time_limit=config["time_limit"],
+            time_limit=time_limit,
             size=(height, width),
         )
     except BaseException:
@@ -91,6 +97,8 @@ def _check(config: Mapping[str, Any], rendering: str) -> None:
     if unexpected := sorted(set(config) - expected):
         raise ConfigError(f"env has {', '.join(unexpected)}, which {backend} does not know: remove it")
     for key, least in (("action_repeat", 1), ("time_limit", 0)):
+        if config[key] is None and key == "time_limit" and backend == "gymnasium":
+            continue
         if not _is_integer(config[key]) or config[key] < least:
             raise ConfigError(f"env.{key} is {config[key]!r}: set an integer >= {least}")
     for key in sorted({"name", "domain", "task", "id"} & expected):

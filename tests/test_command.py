@@ -33,6 +33,8 @@ def main(what, *, times=1):
                 raise EnvError("Arm-v0 failed: mend it") from error
         elif what == "missing":
             OmegaConf.create({"data": {"folder": "???"}}).data.folder
+        elif what == "missing within":
+            OmegaConf.to_container(OmegaConf.create({"env": {"id": "???"}, "run": "runs/${env.id}"}), resolve=True)
         elif what == "full disk":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "run/metrics.jsonl")
         elif what == "no network":
@@ -83,6 +85,8 @@ def test_a_setting_without_a_value_is_a_mistake_too(tmp_path: Path) -> None:
     process = start(tmp_path, "missing")
     assert process.communicate(timeout=60) == ("closed\n", "error: data.folder is missing: set data.folder=\n")
     assert process.returncode == 2
+    process = start(tmp_path, "missing within")
+    assert process.communicate(timeout=60) == ("closed\n", "error: env.id is missing: set env.id=\n")
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gymnasium.utils.env_checker import check_env
 from omegaconf import OmegaConf
 
 from envs import EnvSpec, action_vector, dmc, env_action, env_spec, make_env
+from envs.make import USUAL_LIMIT
 from envs.pixels import Outcome, PixelEnv
 from envs.spec import action_space, action_vectors
 from worldmodel.errors import ConfigError, EnvError
@@ -469,6 +470,15 @@ def test_gymnasium_cartpole_falls_before_its_limit_and_is_cut_at_ours() -> None:
     env = make_env(BALANCING | {"time_limit": 5})
     env.reset(seed=0)
     assert [env.step(i % 2)[1:4] for i in range(3)] == [(2, False, False), (2, False, False), (1, False, True)]
+
+
+def test_without_a_time_limit_the_registered_one_counts_or_a_usual_one() -> None:
+    for id, expected in (("MountainCar-v0", 200), ("CartPole-v1", 500), ("dot:Dot", USUAL_LIMIT)):
+        env = make_env(BALANCING | {"id": id, "kwargs": {}, "time_limit": None})
+        assert env.env_spec.time_limit == expected
+        env.close()
+    with pytest.raises(ConfigError, match=r"env\.time_limit is None: set an integer >= 0"):
+        make_env(SWINGUP | {"time_limit": None})
 
 
 def test_the_registered_time_limit_is_dropped() -> None:

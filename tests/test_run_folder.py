@@ -103,7 +103,7 @@ def test_a_run_can_be_moved(tmp_path: Path) -> None:
 def test_a_resumed_run_keeps_its_groups(tmp_path: Path) -> None:
     make_run(config(tmp_path))
     other = config(tmp_path, resume=True, env={"name": "reacher", "size": [64, 64]})
-    with pytest.raises(ConfigError, match=r"another choice: env\.name cartpole then, reacher now: resume it as"):
+    with pytest.raises(ConfigError, match=r"another choice: env\.name cartpole then, reacher now: leave env= out"):
         run_config(other, ["env=reacher"], free=FREE)
     other.resume = "anyway"
     with pytest.raises(ConfigError, match="begun with another choice"):

@@ -198,8 +198,8 @@ def test_a_run_that_is_given_more_updates_ends_as_one_that_had_them(
 @pytest.mark.parametrize(
     ("lengths", "message"),
     [
-        (None, "is not a folder: collect some, or give a folder of them"),
-        ([], "holds no episodes (*.safetensors): collect some"),
+        (None, "is not a folder: collect episodes, or give a folder of them"),
+        ([], "holds no episodes (*.safetensors): collect episodes"),
         ([1, 1, 1], "no episode has 3 frames, the longest of 1 has 2: ask for shorter windows"),
     ],
 )

@@ -18,6 +18,7 @@ from worldmodel.episode import save_episode
 from worldmodel.errors import DataError
 from worldmodel.held_out import Given, held_out_episodes
 from worldmodel.pretrained import save_pretrained
+from worldmodel.visualize import chosen
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +106,20 @@ def test_what_fitting_left_out_is_held_out(tmp_path: Path, monkeypatch: pytest.M
         held_out_episodes(checkpoint)
 
 
+def test_an_episode_that_is_long_enough_is_shown_or_the_longest(tmp_path: Path) -> None:
+    files = [tmp_path / f"{index:06d}.safetensors" for index in range(3)]
+    for file, length in zip(files, (4, 9, 8), strict=True):
+        save_episode(episode(length), file)
+    assert [chosen(files, None, least) for least in (4, 5, 9, 10)] == [files[0], files[1], files[1], files[1]]
+    assert chosen(files, 2, 99) == files[2]
+
+
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (
             ["horizon=99"],
-            "error: 5 frames from frame 0 on leave 4 of 8 decisions to imagine, 99 are wanted: set horizon",
+            "error: 5 frames from frame 0 on leave 5 of 9 decisions to imagine, 99 are wanted: set horizon",
         ),
         (["episode=2"], "error: episode is 2, there are 2: set one of 0..1"),
         (["columns=1"], "error: columns is 1: set a whole number >= 2"),

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from omegaconf import DictConfig
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from worldmodel.errors import EnvError, WorldModelError, foreign_trace
 from worldmodel.origin import check_origin
@@ -95,6 +95,9 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             _end(str(error))
         except MissingMandatoryValue as error:
             _end(f"{error.full_key} is missing: set {error.full_key}=")
+        except InterpolationToMissingValueError as error:
+            key = str(error).splitlines()[0].rpartition(" ")[2]
+            _end(f"{key} is missing: set {key}=")
         except OmegaConfBaseException as error:
             _end(f"{' '.join(str(error).split())}: see the settings in configs/")
         except OSError as error:

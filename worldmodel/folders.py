@@ -14,7 +14,7 @@ def episode_paths(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         found = "holds no episodes (*.safetensors)" if folder.is_dir() else "is not a folder"
-        raise DataError(f"{folder} {found}: collect some, or give a folder of them (a run has its own in episodes/)")
+        raise DataError(f"{folder} {found}: collect episodes, or give a folder of them (a run has its in episodes/)")
     return paths
 
 
@@ -23,9 +23,9 @@ def split(folder: Path, share: float) -> tuple[list[Path], list[Path]]:
 
     At least one is left to fit. Raises DataError for a folder without episodes, ConfigError for another share.
     """
-    check_number("the share held out", share)
+    check_number("held_out", share)
     if not 0 <= share < 1:
-        raise ConfigError(f"the share held out is {share}: set it in [0, 1)")
+        raise ConfigError(f"held_out is {share}: set the share of episodes in [0, 1)")
     paths = episode_paths(folder)
     fitted = max(1, len(paths) - round(share * len(paths)))
     return paths[:fitted], paths[fitted:]

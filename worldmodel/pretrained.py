@@ -78,7 +78,8 @@ def check_fits(
     if differing:
         mend = f"{what} of the environment it was trained on"
         if what == "environment":
-            settings = {"": trained.env, ".action_repeat": trained.action_repeat, ".time_limit": trained.time_limit}
+            name = trained.env if trained.env != trained.task else f"gymnasium env.id={trained.task}"
+            settings = {"": name, ".action_repeat": trained.action_repeat, ".time_limit": trained.time_limit}
             mend = "the environment it was trained on, as in "
             mend += " ".join(f"env{key}={value}" for key, value in settings.items())
         raise CheckpointError(

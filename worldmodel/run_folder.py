@@ -93,7 +93,7 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, free: Sequence[s
     own = {"run": str(folder), "resume": config.resume, **({"trusted": config.trusted} if "trusted" in config else {})}
     merged = OmegaConf.merge(saved, own)
     assert isinstance(merged, DictConfig)
-    chosen, changes = [], []
+    chosen, choices, changes = [], [], []
     for override in overrides:
         path = override.lstrip("+~").partition("=")[0]
         key = path.partition(".")[0]
@@ -103,12 +103,14 @@ def run_config(config: DictConfig, overrides: Sequence[str], *, free: Sequence[s
         differing = [*_differences(path, then, now)]
         if isinstance(then, dict) or override.startswith("~") or key in CHOSEN:
             chosen += differing
+            choices += [f"{override.partition('=')[0]}="] if differing else []
         elif differing:
             OmegaConf.update(merged, path, now, force_add=True)
             changes += [] if path in free else differing
     if chosen:
         raise ConfigError(
-            f"{folder} was begun with another choice: {'; '.join(chosen)}: resume it as it was, and set single values"
+            f"{folder} was begun with another choice: {'; '.join(chosen)}: leave {' '.join(choices)} out, "
+            "or begin another run"
         )
     origin = last_origin(folder / "metrics.jsonl")
     changes += other_versions(origin)

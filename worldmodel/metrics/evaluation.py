@@ -77,7 +77,8 @@ def halves(paths: Sequence[Path], count: int, *, context: int, horizon: int) -> 
     known = min(count, *(replay.whole_windows(context + horizon) for replay in replays))
     if known < 2:
         raise DataError(
-            f"a half has {known} windows of {context + horizon} frames: give more episodes, or a shorter horizon"
+            f"half of the {len(paths)} episodes have {known} whole windows of {context} + {horizon} frames: "
+            "set a shorter horizon, or give more or longer episodes"
         )
     one, other = (replay.whole(known, context + horizon) for replay in replays)
     return one, other
