@@ -122,7 +122,10 @@ class Learner:
         terms, seed, before = self.round.terms, seed_of(schedule.seed, "fit", played), self.round.seconds
         with self.clock("wall_clock_s") as elapsed:
             replay = Replay(self.folder / "episodes")
-            self.trainer.follow_rewards(replay)
+            with uninterrupted():
+                rescaled = self.trainer.rescale_rewards(replay)
+            if rescaled:
+                _log.warning("rewards have grown: they are counted in a unit of %.3g from now on", self._unit())
             fitting = self.trainer.fit(replay, updates - len(terms), seed=seed)
             while True:
                 with uninterrupted():
@@ -131,7 +134,11 @@ class Learner:
                     terms.append(values)
                     self.round = replace(self.round, seconds=before + elapsed())
                 yield len(terms)
-        self.record("fit", updates=self.trainer.updates, seconds=round(before + elapsed(), 2), **mean_terms(terms))
+        seconds = round(before + elapsed(), 2)
+        self.record("fit", updates=self.trainer.updates, seconds=seconds, reward_unit=self._unit(), **mean_terms(terms))
+
+    def _unit(self) -> float:
+        return self.model.statistics.reward_std.item()
 
     def evaluate(self) -> list[Episode]:
         """Plays the evaluation episodes without exploration; the same starts every time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -26,7 +27,7 @@ from agents.planning import PlanningAgent
 from agents.run import Run, drop_unsaved
 from agents.schedule import Progress, Schedule
 from agents.seeds import seed_of
-from worldmodel import command
+from worldmodel import command, units
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.config import ModelConfig
@@ -35,6 +36,7 @@ from worldmodel.errors import CheckpointError, ConfigError, EnvFailure
 from worldmodel.losses import Weights
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import Records, read_records
+from worldmodel.replay import Replay
 from worldmodel.rollout import Unrolling
 from worldmodel.spec import EnvSpec
 from worldmodel.svg import SVG
@@ -413,12 +415,46 @@ def test_an_evaluation_in_which_the_environment_fails_has_the_same_starts(tmp_pa
     ]
 
 
-def test_a_model_counts_rewards_in_the_unit_of_what_is_earned_by_now(tmp_path: Path) -> None:
-    learner = make(tmp_path)
+def earning_more(folder: Path) -> Learner:
+    """Two seed episodes were fitted; since then each action earns a hundred times as much."""
+    learner = make(folder)
     play(learner, 2)
-    unit = learner.model.statistics.reward_std.item()
     step = learner.env.step
     learner.env.step = lambda action: (*(found := step(action))[:1], 100 * found[1], *found[2:])
+    return learner
+
+
+def test_a_model_counts_rewards_in_the_unit_of_what_is_earned_by_now(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = earning_more(tmp_path)
     play(learner, 1)
     learner.records.close()
-    assert learner.model.statistics.reward_std.item() > 10 * unit
+    first, second = (record["reward_unit"] for record in read_records(tmp_path / "metrics.jsonl", "fit"))
+    assert second > 10 * first and second == learner.model.statistics.reward_std.item()
+    assert "rewards have grown: they are counted in a unit of" in caplog.text
+
+
+def test_a_signal_amid_a_change_of_the_unit_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model half of whose parts count in another unit would be saved, and gone on with."""
+    learner = earning_more(tmp_path)
+    learner.collect()
+    expected = copy.deepcopy(learner.model)
+    units.change_unit(expected, *Replay(tmp_path / "episodes").reward_statistics())
+
+    def rescale(*arguments: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(*arguments)
+
+    original = units._rescale
+    monkeypatch.setattr(units, "_rescale", rescale)
+    before = signal.signal(signal.SIGTERM, command._interrupt)
+    try:
+        with pytest.raises(command.Interrupted) as raised:
+            next(learner.fit())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    learner.records.close()
+    assert not raised.value.torn
+    for name, weight in expected.state_dict().items():
+        assert torch.equal(learner.model.state_dict()[name], weight), name

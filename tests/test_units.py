@@ -56,31 +56,30 @@ def test_a_unit_is_outgrown_by_rewards_that_vary_much_more() -> None:
 
 
 @pytest.mark.parametrize("ema_decay", [0, 0.5])
-def test_a_trainer_follows_rewards_that_have_grown(ema_decay: float, tmp_path: Path) -> None:
+def test_a_trainer_counts_anew_when_rewards_have_grown(ema_decay: float, tmp_path: Path) -> None:
     data, fitted = replay(tmp_path), trainer(config=replace(CONFIG, ema_decay=ema_decay))
     state = copy.deepcopy(fitted.model.state_dict())
-    fitted.follow_rewards(data)
+    assert not fitted.rescale_rewards(data)
     assert same(state, fitted.model.state_dict())  # the first fit takes the unit
     list(fitted.fit(data, 3, seed=0))
 
     state = copy.deepcopy(fitted.model.state_dict())
     save_episode(replace(push(7), rewards=2 * push(7).rewards), episode_path(tmp_path, 6))
-    fitted.follow_rewards(Replay(tmp_path))
-    assert same(state, fitted.model.state_dict()) and fitted.optimizer.optimizer.state
+    assert not fitted.rescale_rewards(Replay(tmp_path))
+    assert same(state, fitted.model.state_dict())
 
     for index in (7, 8):
         save_episode(replace(push(index), rewards=20 * push(index).rewards), episode_path(tmp_path, index))
     grown = Replay(tmp_path)
     before = [said(model.eval()) for model in (fitted.model, fitted.online)]
-    fitted.follow_rewards(grown)
+    assert fitted.rescale_rewards(grown)
     for model, expected in zip((fitted.model, fitted.online), before, strict=True):
         unit = (model.statistics.reward_mean.item(), model.statistics.reward_std.item())
         assert unit == pytest.approx(grown.reward_statistics(), rel=1e-6)
         torch.testing.assert_close(said(model), expected, rtol=1e-3, atol=1e-3)
-    assert not fitted.optimizer.optimizer.state
 
     state = copy.deepcopy(fitted.model.state_dict())
-    fitted.follow_rewards(grown)  # as a run does that was stopped within the fit
+    assert not fitted.rescale_rewards(grown)  # as a run does that was stopped within the fit
     assert same(state, fitted.model.state_dict())
     terms = list(fitted.fit(grown, 3, seed=0))
     assert all(np.isfinite(term["loss"]) and not term["skipped"] for term in terms)

@@ -178,19 +178,20 @@ class Trainer:
         for group in self.optimizer.param_groups:  # a state brings its own, which a resumed run may have changed
             group["lr"] = self.config.learning_rate
 
-    def follow_rewards(self, replay: Replay) -> None:
-        """Counts rewards in another unit if those of a growing replay have outgrown it, see `worldmodel.units`.
+    def rescale_rewards(self, replay: Replay) -> bool:
+        """Counts rewards in another unit if those of a growing replay have outgrown it; whether it did.
 
-        Then Adam begins anew, as what it knows of gradients is in the old unit.
+        See `worldmodel.units`. Adam's moments stay: in the new unit gradients of the last layers are as much smaller as
+        these are. Raises DataError for an episode that cannot be read.
         """
         if self.updates == 0:
-            return  # the first fit takes the unit from all that there is
+            return False  # the first fit takes the unit from all that there is
         mean, std = replay.reward_statistics()
         if not outgrown(self.model, std):
-            return
+            return False
         for model in (self.model, self.online) if self.config.ema_decay else (self.model,):
             change_unit(model, mean, std)
-        self.optimizer.optimizer.state.clear()
+        return True
 
     def fit(self, replay: Replay, updates: int, *, seed: int) -> Iterator[dict[str, float]]:
         """Runs `updates` updates, yielding each one's terms: the loss's, `gradient` (its norm) and `skipped` (0 or 1).

@@ -16,7 +16,10 @@ GROWTH = 4.0  # of the rewards' deviation, beyond which their unit is changed
 
 
 def freeze_statistics(model: Model, replay: Replay, rng: np.random.Generator) -> None:
-    """Sets the model's frame and reward statistics from up to `FRAMES` frames of the replay."""
+    """Sets the model's frame statistics from up to `FRAMES` frames of the replay, its reward statistics from all.
+
+    Raises DataError for an episode that cannot be read.
+    """
     found, (reward_mean, reward_std) = replay.frame_statistics(FRAMES, rng), replay.reward_statistics()
     statistics = model.statistics
     statistics.frame_mean.copy_(torch.as_tensor(found.frame_mean))
@@ -39,20 +42,21 @@ def outgrown(model: Model, std: float) -> bool:
 def change_unit(model: Model, mean: float, std: float) -> None:
     """Lets a model count rewards from another mean, in another deviation > 0; what it says of them stays the same.
 
-    The last layers of reward head and critics take up the change, as in PopArt (van Hasselt et al. 2016).
+    Both are of the reward of one decision, on the environment's scale. The last layers of reward head and critics take
+    up the change, as in PopArt (van Hasselt et al. 2016).
     """
     statistics = model.statistics
     old_mean, old_std = statistics.reward_mean.clone(), statistics.reward_std.clone()
     statistics.reward_mean.fill_(mean)
     statistics.reward_std.fill_(std)
     ratio = old_std / statistics.reward_std
-    _recount(model.reward.layers, ratio, (old_mean - statistics.reward_mean) / statistics.reward_std)
+    _rescale(model.reward.layers, ratio, (old_mean - statistics.reward_mean) / statistics.reward_std)
     if model.actor_critic is not None:
         for critic in (*model.actor_critic.critics, *model.actor_critic.targets):
-            _recount(critic.layers, ratio, torch.zeros_like(ratio))
+            _rescale(critic.layers, ratio, torch.zeros_like(ratio))
 
 
-def _recount(layers: nn.Sequential, ratio: Tensor, shift: Tensor) -> None:
+def _rescale(layers: nn.Sequential, ratio: Tensor, shift: Tensor) -> None:
     last = cast(nn.Linear, layers[-1])
     last.weight.mul_(ratio)
     last.bias.mul_(ratio).add_(shift)
