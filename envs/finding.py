@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 from gymnasium.wrappers import TimeLimit
@@ -19,8 +19,15 @@ EXTRAS = {"ale_py": "atari"}  # which of our extras installs a package
 DRAWS = "its constructor is to take render_mode, as Gymnasium's do; or set env.frames=observation"
 
 
-def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
-    """The environment of an id, without its registered time limit.
+class Found(NamedTuple):
+    """An environment without its time limit, and the limit that it had, in steps; None where it had none."""
+
+    env: gymnasium.Env[Any, Any]
+    time_limit: int | None
+
+
+def find_env(id: str, kwargs: Mapping[str, Any]) -> Found:
+    """The environment of an id.
 
     Args:
         id: as registered (``CartPole-v1``); or ``module:Name``, which imports the module, then takes its attribute
@@ -38,25 +45,17 @@ def find_env(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
     own: Callable[..., Any] | None = getattr(module, name, None)
     try:
         env = _make_registered(id, kwargs) if own is None else own(**kwargs)
-    except gymnasium.error.UnregisteredEnv as error:
-        raise _unknown(id, name, module, error) from None
-    except gymnasium.error.Error as error:
-        raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {error}") from None
     except Exception as error:
-        cause = None if _is_refusal(error) else error
+        if own is None and isinstance(error, gymnasium.error.UnregisteredEnv):
+            raise _unknown(id, name, module, error) from None
+        cause = None if _is_refusal(error, own) else error
         mend = f"; {DRAWS}" if cause is None and "'render_mode'" in str(error) else ""
         raise EnvError(f"{id} cannot be made with {dict(kwargs)}: {type(error).__name__}: {error}{mend}") from cause
     if not isinstance(env, gymnasium.Env):
         raise EnvError(f"{id} gives {type(env).__qualname__}, not a gymnasium.Env: name a class that inherits from it")
-    return env.env if isinstance(env, TimeLimit) else env
-
-
-def registered_limit(id: str) -> int | None:
-    """The time limit that an id is registered with, in steps; None for one that has none, or that is a class."""
-    try:
-        return gymnasium.spec(id).max_episode_steps
-    except gymnasium.error.Error:
-        return None
+    if isinstance(env, TimeLimit):
+        return Found(env.env, env._max_episode_steps)
+    return Found(env, None)
 
 
 def _make_registered(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
@@ -64,15 +63,18 @@ def _make_registered(id: str, kwargs: Mapping[str, Any]) -> gymnasium.Env[Any, A
     with warnings.catch_warnings():
         # said again, better, as an EnvError
         warnings.filterwarnings("ignore", message=".*not in the possible render_modes")
-        return gymnasium.make(id, max_episode_steps=-1, disable_env_checker=True, **kwargs)
+        return gymnasium.make(id, disable_env_checker=True, **kwargs)
 
 
-def _is_refusal(error: Exception) -> bool:
-    """Whether it was raised at the door, before any code of the environment ran: for arguments it does not take."""
+def _is_refusal(error: Exception, own: Callable[..., Any] | None) -> bool:
+    """Whether it was raised at the door, for arguments that are not taken, before code of the environment ran."""
     trace = error.__traceback__
+    if own is not None:
+        return trace is not None and trace.tb_next is None
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and trace.tb_frame.f_globals["__name__"] in (__name__, "gymnasium.envs.registration")
+    raised_in = trace.tb_frame.f_globals.get("__name__") if trace is not None else None
+    return isinstance(error, gymnasium.error.Error) or raised_in == gymnasium.envs.registration.__name__
 
 
 def _import(id: str, name: str) -> ModuleType:

@@ -20,7 +20,10 @@ TRANSPOSE = "; its channels come first: give frame.transpose(1, 2, 0)"
 
 
 class GymSimulator:
-    """A Gymnasium environment without its registered time limit, its frames resized.
+    """A Gymnasium environment without its own time limit, its frames resized.
+
+    Attributes:
+        time_limit: of its own, in steps; None where it has none.
 
     Args:
         id, kwargs: see `envs.finding.find_env`.
@@ -37,7 +40,8 @@ class GymSimulator:
         self._observes = frames == "observation"
         self._observation: Any = None
         self._shape: tuple[int, ...] | None = None  # of this episode's frames, before they are resized
-        self._env = find_env(id, kwargs if self._observes else {**kwargs, "render_mode": "rgb_array"})
+        found = find_env(id, kwargs if self._observes else {**kwargs, "render_mode": "rgb_array"})
+        self._env, self.time_limit = found
         self.action_space = self._env.action_space
         if reason := _unseen(self._env, frames):
             self._env.close()

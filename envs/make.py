@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, overload
 
 from envs.dmc import DmcSimulator
-from envs.finding import registered_limit
 from envs.gym import GymSimulator
 from envs.isolated import IsolatedEnv
 from envs.pixels import PixelEnv, Simulator
@@ -38,8 +37,8 @@ def make_env(
 
     Args:
         config: plain values under exactly these keys: ``backend``; ``name``, short, for folders; ``action_repeat``,
-            simulator steps per step; ``time_limit`` in simulator steps, 0 for none, None (backend gymnasium) for the
-            one that is registered or else `USUAL_LIMIT`; ``size``, [height, width], multiples of 16; and ``domain``
+            simulator steps per step; ``time_limit`` in simulator steps, 0 for none, None (backend gymnasium) for its
+            own or else `USUAL_LIMIT`; ``size``, [height, width], multiples of 16; and ``domain``
             and ``task`` (backend dm_control) or ``id``, ``kwargs`` and ``frames`` (gymnasium, see
             `envs.gym.GymSimulator`).
         rendering: ``standard``, or ``fast``: cheaper shadows and edges, where MuJoCo draws for dm_control.
@@ -70,7 +69,7 @@ def _make(config: Mapping[str, Any], rendering: str) -> PixelEnv:
         task = config["id"]
         simulator = GymSimulator(task, config["kwargs"], frames=config["frames"], size=(height, width))
         if time_limit is None:
-            time_limit = registered_limit(task) or USUAL_LIMIT
+            time_limit = simulator.time_limit or USUAL_LIMIT
     try:
         return PixelEnv(
             simulator,

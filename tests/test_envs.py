@@ -473,7 +473,7 @@ def test_gymnasium_cartpole_falls_before_its_limit_and_is_cut_at_ours() -> None:
 
 
 def test_without_a_time_limit_the_registered_one_counts_or_a_usual_one() -> None:
-    for id, expected in (("MountainCar-v0", 200), ("CartPole-v1", 500), ("dot:Dot", USUAL_LIMIT)):
+    for id, expected in (("MountainCar-v0", 200), ("gymnasium:CartPole-v1", 500), ("dot:Dot", USUAL_LIMIT)):
         env = make_env(BALANCING | {"id": id, "kwargs": {}, "time_limit": None})
         assert env.env_spec.time_limit == expected
         env.close()

@@ -29,6 +29,12 @@ class Taker:
 def broken(**kwargs):
     return {}["joint"]
 
+def within(**kwargs):
+    return gymnasium.make("Missing-v3")
+
+def unsuited(**kwargs):
+    return gymnasium.make("CartPole-v1", gravity=3)
+
 colour = "red"
 gymnasium.register("OwnDot-v0", entry_point=Dot, max_episode_steps=3)
 """
@@ -51,14 +57,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("id", ["dot:Dot", "somebodys.envs:Dot", "somebodys.envs:limited", "somebodys.envs:OwnDot-v0"])
 def test_a_class_a_callable_and_a_registered_id_are_found_without_their_time_limit(id: str) -> None:
-    env = find_env(id, {"render_mode": "rgb_array"})
+    env, limit = find_env(id, {"render_mode": "rgb_array"})
+    assert limit == {"somebodys.envs:limited": 3, "somebodys.envs:OwnDot-v0": 3}.get(id)
     assert isinstance(env.unwrapped, Dot) and env.render_mode == "rgb_array"
     env.reset(seed=0)
     assert not any(env.step(np.zeros(2))[3] for _ in range(4))
 
 
 def test_a_registered_id_needs_no_module() -> None:
-    assert find_env("CartPole-v1", {"sutton_barto_reward": True}).unwrapped._sutton_barto_reward
+    env, limit = find_env("CartPole-v1", {"sutton_barto_reward": True})
+    assert env.unwrapped._sutton_barto_reward and limit == 500
 
 
 @pytest.mark.parametrize(
@@ -96,6 +104,8 @@ def test_a_package_of_an_extra_is_named_by_what_installs_it(monkeypatch: pytest.
     [
         ("somebodys.wrong:Dot", r"'somebodys.wrong', which cannot be imported \(ZeroDivisionError: division"),
         ("somebodys.envs:broken", r"somebodys.envs:broken cannot be made with {}: KeyError: 'joint'"),
+        ("somebodys.envs:within", r"somebodys.envs:within cannot be made with {}: NameNotFound: .*Missing"),
+        ("somebodys.envs:unsuited", r"somebodys.envs:unsuited cannot be made with {}: TypeError: .*gravity"),
     ],
 )
 def test_what_ones_own_code_raises_is_told_with_its_traceback(id: str, message: str) -> None:

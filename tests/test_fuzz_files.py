@@ -26,7 +26,7 @@ from worldmodel.bair import action_bounds, bair_episodes, bair_spec
 from worldmodel.checkpoint import read_checkpoint
 from worldmodel.episode import Episode, load_episode, load_rewards, read_header, save_episode
 from worldmodel.files import MANIFEST, verify_manifest
-from worldmodel.held_out import DATA, Given, check_held_out, held_out_episodes
+from worldmodel.held_out import DATA, DataSplit, check_held_out, held_out_episodes
 from worldmodel.metrics.networks import read_weights
 from worldmodel.pictures.video import write_gif, write_video
 from worldmodel.pretrained import from_pretrained, save_pretrained
@@ -134,7 +134,7 @@ def test_configurations_of_runs(tmp_path: Path) -> None:
 def test_what_runs_say_of_their_data(tmp_path: Path) -> None:
     path = tmp_path / "000000.safetensors"
     save_episode(episode(), path)
-    given = Given.of([path], [path])
+    given = DataSplit.of([path], [path])
     given.save(tmp_path)
 
     def load() -> None:

@@ -168,6 +168,10 @@ def test_lpips_weighs_differences_of_directions(tmp_path: Path) -> None:
     found = lpips(both, a)
     torch.testing.assert_close(found[:, 0], expected)
     assert found[:, 1].tolist() == [0, 0]
+    seen_frames = []
+    with backbone.register_forward_pre_hook(lambda _, given: seen_frames.append(len(given[0]))):
+        lpips(both, a)
+    assert seen_frames == [4, 2]  # a true frame once, however many are held against it
     alike = CosineSimilarity(backbone)(both, a)
     torch.testing.assert_close(alike[:, 1], torch.ones(2), atol=1e-5, rtol=0)
     assert (alike[:, 0] < 0.999).all()

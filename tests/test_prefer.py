@@ -18,7 +18,7 @@ from test_open_loop import episode
 from worldmodel.count_votes import count, read, table
 from worldmodel.episode import save_episode
 from worldmodel.errors import DataError
-from worldmodel.held_out import Given
+from worldmodel.held_out import DataSplit
 from worldmodel.pictures.preference import Pair, preference_page
 from worldmodel.pretrained import save_pretrained
 
@@ -162,10 +162,10 @@ def test_models_that_left_out_the_same_episodes_are_compared_on_them(prefer: Com
         save_episode(replace(episode(12), seed=index), path)
     for name in ("left", "right"):
         save_pretrained(runs / name / "checkpoints" / "000003", trained(PAIR), contexts())
-        Given.of(paths[:8], paths[8:]).save(runs / name)
+        DataSplit.of(paths[:8], paths[8:]).save(runs / name)
     outcome = prefer("a=left", "b=right", "run=compared")
     assert outcome.status == 0, outcome.stderr
-    Given.of(paths[:9], paths[9:]).save(runs / "right")
+    DataSplit.of(paths[:9], paths[9:]).save(runs / "right")
     refused = prefer("a=left", "b=right", "run=refused")
     assert refused.status == 2 and "was fitted to 1 of 2 episodes of" in refused.stderr
 

@@ -178,7 +178,7 @@ def test_a_run_goes_on_with_the_episodes_it_was_begun_with(episodes: Path, tmp_p
     shutil.copy(more / "000000.safetensors", data / "000009.safetensors")
     status, _, errors = train("resume=true", f"run={run}", "updates=6")
     assert status == 2 and "error: the 5 episodes to fit are not the 4 that" in errors, errors
-    assert "(1 of them are new): give the same data=" in errors
+    assert "(1 new, 0 gone): give the same data=" in errors
     (data / "000009.safetensors").unlink()
     assert train("resume=true", f"run={run}", "updates=6")[0] == 0
 

@@ -16,7 +16,7 @@ from test_open_loop import episode
 
 from worldmodel.episode import save_episode
 from worldmodel.errors import DataError
-from worldmodel.held_out import Given, held_out_episodes
+from worldmodel.held_out import DATA, DataSplit, held_out_episodes
 from worldmodel.pretrained import save_pretrained
 from worldmodel.visualize import chosen
 
@@ -80,7 +80,7 @@ def test_what_fitting_left_out_is_held_out(tmp_path: Path, monkeypatch: pytest.M
     run = tmp_path / "run"
     checkpoint = run / "checkpoints" / "000001"
     run.mkdir()
-    Given.of(paths[:3], paths[3:]).save(run)
+    DataSplit.of(paths[:3], paths[3:]).save(run)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
@@ -93,17 +93,26 @@ def test_what_fitting_left_out_is_held_out(tmp_path: Path, monkeypatch: pytest.M
         DataError, match=r"was fitted to 3 of 5 episodes of .*, or leave data= out for what its run held"
     ):
         held_out_episodes(checkpoint, tmp_path / "data")
+    kept = paths[3].read_bytes()
+    paths[3].write_bytes(paths[0].read_bytes())
+    with pytest.raises(DataError, match=r"1 of 2 episodes that .*run held out are no longer what and where they were"):
+        held_out_episodes(checkpoint)
+    paths[3].write_bytes(kept)
     (tmp_path / "data").rename(tmp_path / "moved")
-    with pytest.raises(DataError, match=r"2 of 2 episodes that .*run held out are no longer there .*: set data= to"):
+    with pytest.raises(DataError, match=r"2 of 2 episodes that .*run held out are no longer what .*: set data= to"):
         held_out_episodes(checkpoint)
     moved = tmp_path / "moved"
     assert held_out_episodes(checkpoint, moved / "000004.safetensors") == [moved / "000004.safetensors"]
     (moved / "000001.safetensors").unlink()
     with pytest.raises(DataError, match="was fitted to 2 of 4 episodes"):
         held_out_episodes(checkpoint, moved)
-    Given.of([moved / "000000.safetensors"], []).save(run)
+    DataSplit.of([moved / "000000.safetensors"], []).save(run)
     with pytest.raises(DataError, match="no held-out data"):
         held_out_episodes(checkpoint)
+    (run / DATA).unlink()
+    (run / "config.yaml").write_text("held_out: 0.4\n")
+    with pytest.raises(DataError, match=r"data\.json is missing, which says what .*run was fitted to: restore it"):
+        held_out_episodes(checkpoint, moved)
 
 
 def test_an_episode_that_is_long_enough_is_shown_or_the_longest(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Episodes that a checkpoint's model was not fitted to: known by their contents, wherever they lie by now."""
+"""Episodes that a checkpoint's model was not fitted to: known by their contents."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from worldmodel.episode import read_header
 from worldmodel.errors import CheckpointError, DataError
 from worldmodel.files import write_atomic
 from worldmodel.folders import split
+from worldmodel.run_folder import read_config
 
 DATA = "data.json"  # in the folder of a run of `worldmodel.train`
 
 
 @dataclass(frozen=True)
-class Given:
+class DataSplit:
     """The episodes that a run of `worldmodel.train` was given, each as its digest (see `EpisodeHeader`) and its file.
 
     Attributes:
@@ -28,17 +29,19 @@ class Given:
     held_out: list[tuple[str, str]]
 
     @classmethod
-    def of(cls, fitted: Sequence[Path], held_out: Sequence[Path]) -> Given:
+    def of(cls, fitted: Sequence[Path], held_out: Sequence[Path]) -> DataSplit:
         """Of files; DataError for one that is no episode."""
         parts = ([(read_header(path).digest, str(path.resolve())) for path in part] for part in (fitted, held_out))
         return cls(*parts)
 
     @classmethod
-    def load(cls, run: Path) -> Given | None:
-        """What a run's folder says; None where it says nothing. Raises DataError for a damaged file."""
+    def load(cls, run: Path) -> DataSplit | None:
+        """What a run's folder says; None for a run of another command. DataError for a missing or damaged file."""
         path = run / DATA
         if not path.is_file():
-            return None
+            if "held_out" not in read_config(run):
+                return None
+            raise DataError(f"{path} is missing, which says what {run} was fitted to: restore it, or fit anew")
         try:
             found = json.loads(path.read_bytes())
             parts = [[(str(digest), str(file)) for digest, file in found[name]] for name in ("fitted", "held_out")]
@@ -47,24 +50,23 @@ class Given:
         return cls(*parts)
 
     def save(self, run: Path) -> None:
-        """Into a run's folder."""
+        """Into a run's folder; raises OSError where the disk refuses."""
         write_atomic(run / DATA, json.dumps(vars(self), indent=0).encode())
 
     def check_same(self, run: Path) -> None:
         """CheckpointError unless these are the episodes, by their contents and in this order, of a run that goes on."""
-        before = Given.load(run)
-        if before is None:
-            raise CheckpointError(f"{run / DATA} is missing: restore it, or begin another run")
+        before = DataSplit.load(run)
+        assert before is not None, f"{run} is a run of another command"
         for name, then, now in (
             ("to fit", before.fitted, self.fitted),
             ("held out", before.held_out, self.held_out),
         ):
             digests, known = ([digest for digest, _ in part] for part in (now, then))
             if digests != known:
-                new = len(set(digests) - set(known))
+                new, gone = len(set(digests) - set(known)), len(set(known) - set(digests))
                 raise CheckpointError(
-                    f"the {len(now)} episodes {name} are not the {len(then)} that {run} was begun with ({new} of them "
-                    "are new): give the same data= and held_out=, or begin another run"
+                    f"the {len(now)} episodes {name} are not the {len(then)} that {run} was begun with "
+                    f"({new} new, {gone} gone): give the same data= and held_out=, or begin another run"
                 )
 
 
@@ -93,7 +95,7 @@ def check_held_out(checkpoint: Path, files: Sequence[Path]) -> None:
     """DataError where the run of a checkpoint fitted its model to any of these episodes, under whatever name."""
     if (run := _run_of(checkpoint)) is None:
         return
-    given = Given.load(run)
+    given = DataSplit.load(run)
     fitted = {read_header(path).digest for path in (run / "episodes").glob("*.safetensors")}
     fitted |= {digest for digest, _ in given.fitted} if given else set()
     if seen := sum(read_header(path).digest in fitted for path in files):
@@ -109,11 +111,11 @@ def _run_of(checkpoint: Path) -> Path | None:
 
 def _left_out(run: Path) -> list[Path]:
     """By `worldmodel.train`."""
-    given = Given.load(run)
-    paths = [Path(file) for _, file in given.held_out] if given else []
-    if missing := [path for path in paths if not path.is_file()]:
+    given = DataSplit.load(run)
+    paths = {Path(file): digest for digest, file in given.held_out} if given else {}
+    if gone := [path for path, digest in paths.items() if not path.is_file() or read_header(path).digest != digest]:
         raise DataError(
-            f"{len(missing)} of {len(paths)} episodes that {run} held out are no longer there ({missing[0]}): "
-            "set data= to where they are now"
+            f"{len(gone)} of {len(paths)} episodes that {run} held out are no longer what and where they were "
+            f"({gone[0]}): set data= to where they are now"
         )
-    return paths
+    return list(paths)

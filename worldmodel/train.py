@@ -22,7 +22,7 @@ from worldmodel.errors import check_whole
 from worldmodel.files import make_folder
 from worldmodel.folders import split_all
 from worldmodel.hardware import chosen_precision, prepare_threads
-from worldmodel.held_out import Given
+from worldmodel.held_out import DataSplit
 from worldmodel.memory import memory_of
 from worldmodel.pretrained import check_fits, from_pretrained, save_pretrained
 from worldmodel.provenance import provenance
@@ -82,7 +82,7 @@ def main(config: DictConfig) -> None:
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
     trainer = Trainer(model, fit, fabric)
-    given, progress = Given.of(fitted, held_out), Progress()
+    given, progress = DataSplit.of(fitted, held_out), Progress()
     if saved:
         state = read_checkpoint(saved).trainer()
         with as_saved(saved):

@@ -15,7 +15,7 @@ from worldmodel.errors import DataError
 from worldmodel.model import Model
 from worldmodel.replay import Batch, Replay
 
-ROWS = 16
+ROWS = 16  # windows that are imagined at a time
 
 Errors = Mapping[str, Sequence[float | None]]
 """By quantity, the error of each imagined step, from the first on, as `open_loop_errors` gives them."""
@@ -38,7 +38,7 @@ def open_loop_errors(model: Model, batch: Batch, context: int, *, rows: int = RO
         model: in evaluation mode, on the batch's device.
         batch: windows of t frames.
         context: frames given, in 1..t-1.
-        rows: windows that are imagined, and frames that are encoded, at a time: what bounds the memory that it takes.
+        rows: windows that are imagined, and frames that are encoded, at a time; the embeddings of all are kept.
 
     Returns:
         ``reward``, ``frame`` and ``embedding`` (of frames): t - context numbers each, the mean squared error of every

@@ -57,10 +57,16 @@ class Forked:
         while True:
             until_busy(folder)
             os.kill(self.pid, signal.SIGSTOP)
-            time.sleep(0.05)  # a call that it is in comes to its end first
+            while (state := self._state()) != "T":  # a call that it is in comes to its end first
+                assert state not in "XZ", "it ended by itself"
+                time.sleep(0.001)
             if is_busy(folder):
                 return
             os.kill(self.pid, signal.SIGCONT)
+
+    def _state(self) -> str:
+        """A letter, by Linux: T where it is stopped, Z where it has ended."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def end(self) -> int:
         """Waits; its exit status, or minus the signal that ended it. What it said meanwhile is in `said`."""
