@@ -176,12 +176,13 @@ def test_a_short_sheet_shows_every_frame_and_without_samples_no_spread() -> None
     assert shown.shape == (LABEL_HEIGHT + 3 * (12 + GAP), LABEL_WIDTH + 3 * (16 + GAP), 3)
 
 
-def test_a_figure_holds_the_sheet_pixel_by_pixel_with_rewards_and_actions_beneath() -> None:
+@pytest.mark.parametrize("scale", [2, 3, 4, 5, 7])
+def test_a_figure_holds_the_sheet_pixel_by_pixel_with_rewards_and_actions_beneath(scale: int) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     rollout = indexed()
-    sheet, span = sheet_of(rollout, 12, 4)
-    figure = open_loop_figure(rollout, scale=4)
+    sheet, span = sheet_of(rollout, 12, scale)
+    figure = open_loop_figure(rollout, scale=scale)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     drawn = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError
-from worldmodel.pictures.signals import DPI, shade
+from worldmodel.pictures.signals import DPI, inches, shade
 from worldmodel.pictures.video import BACKGROUND, CAPTION_HEIGHT, IMAGINED, SEPARATOR, TEXT, Film, caption, enlarge
 
 PLOTS = 190  # pixels of height, for what is drawn beneath the frames
@@ -111,7 +111,7 @@ def _plots(
     now: int,
     width: int,
 ) -> np.ndarray:
-    figure = Figure(figsize=(width / DPI, PLOTS / DPI), dpi=DPI, facecolor=shade(BACKGROUND), layout="constrained")
+    figure = Figure(figsize=(inches(width), inches(PLOTS)), dpi=DPI, facecolor=shade(BACKGROUND), layout="constrained")
     scores, spreads, returns = figure.subplots(1, 3)
     for axes, title, x in (
         (scores, "candidates' scores", "iteration"),

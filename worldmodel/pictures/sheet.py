@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from worldmodel.errors import DataError, check_whole
 from worldmodel.pictures.open_loop import SPREAD_LEVELS, OpenLoop, coloured_spread
-from worldmodel.pictures.signals import DPI, HEIGHT, Span, add_signals, shade
+from worldmodel.pictures.signals import DPI, HEIGHT, Span, add_signals, inches, shade
 from worldmodel.pictures.video import BACKGROUND, CONTEXT, IMAGINED, TEXT, caption, enlarge
 
 LABEL_WIDTH = 120  # pixels
@@ -32,7 +32,7 @@ def open_loop_figure(rollout: OpenLoop, *, columns: int = 12, scale: int = 2) ->
     sheet, span = sheet_of(rollout, columns, scale)
     height, width, _ = sheet.shape
     total = height + HEIGHT
-    figure = Figure(figsize=(width / DPI, total / DPI), dpi=DPI, facecolor=shade(BACKGROUND))
+    figure = Figure(figsize=(inches(width), inches(total)), dpi=DPI, facecolor=shade(BACKGROUND))
     figure.figimage(sheet, 0, total - height, origin="upper")
     add_signals(figure, rollout, span)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,9 +19,10 @@ Shade = str | tuple[float, float, float]
 DPI = 100
 ACTIONS = ("#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#56B4E9")  # told apart by the colour-blind too
 NAMED = 6  # numbers of an action that a legend names
-PANEL = 84  # pixels, of each of the two panels
+PANEL = 94  # pixels, of each of the two panels
+GAP = 20  # of which are empty, or hold the legend of the one below
 FOOT = 30  # pixels, for what stands beneath them
-HEIGHT = 18 + 2 * PANEL + FOOT  # with a legend above
+HEIGHT = 2 * PANEL + FOOT
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,9 @@ def add_signals(figure: Figure, rollout: OpenLoop, span: Span) -> tuple[Axes, Ax
     left, right = span.left - span.step / 2, span.left + (t + 0.5) * span.step
 
     def panel(row: int) -> Axes:
-        gap = 10
         bottom = FOOT + (1 - row) * PANEL
         axes = figure.add_axes(
-            (left / width, bottom / height, (right - left) / width, (PANEL - gap) / height), facecolor=shade(BACKGROUND)
+            (left / width, bottom / height, (right - left) / width, (PANEL - GAP) / height), facecolor=shade(BACKGROUND)
         )
         axes.set_xlim(-0.5, t + 0.5)
         axes.axvspan(-0.5, rollout.context - 0.5, color=shade(CONTEXT), alpha=0.18, linewidth=0)
@@ -74,10 +75,11 @@ def add_signals(figure: Figure, rollout: OpenLoop, span: Span) -> tuple[Axes, Ax
         actions.set_yticks([-1, 0, 1])
     actions.set_ylabel("action", color=shade(TEXT), fontsize=8)
     actions.set_xlabel("frame", color=shade(TEXT), fontsize=8, labelpad=1)
-    legend = {"frameon": False, "fontsize": 7, "labelcolor": shade(TEXT), "ncols": 6, "borderaxespad": 0}
-    rewards.legend(loc="lower left", bbox_to_anchor=(0, 0.98), **legend)
+    legend: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1.02), "borderaxespad": 0, "ncols": 6}
+    legend |= {"frameon": False, "fontsize": 7, "labelcolor": shade(TEXT)}
+    rewards.legend(**legend)
     if not rollout.discrete and 1 < rollout.actions.shape[1] <= NAMED:
-        actions.legend(loc="lower left", bbox_to_anchor=(0, 0.94), **legend)
+        actions.legend(**legend)
     return rewards, actions
 
 
@@ -90,9 +92,14 @@ def plot_rewards(axes: Axes, rollout: OpenLoop, *, earned: Shade, imagined: Shad
     axes.plot(times, rollout.imagined_rewards, color=imagined, linewidth=1.6, label="imagined")
 
 
+def inches(pixels: int) -> float:
+    """At `DPI`, and a hair more: or else rounding now and then costs a row of pixels."""
+    return (pixels + 0.01) / DPI
+
+
 def signals_image(rollout: OpenLoop, width: int, span: Span) -> np.ndarray:
     """The same as a picture of its own, (HEIGHT, width, 3) uint8."""
-    figure = Figure(figsize=(width / DPI, HEIGHT / DPI), dpi=DPI, facecolor=shade(BACKGROUND))
+    figure = Figure(figsize=(inches(width), inches(HEIGHT)), dpi=DPI, facecolor=shade(BACKGROUND))
     add_signals(figure, rollout, span)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
