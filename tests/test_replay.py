@@ -223,7 +223,7 @@ def test_the_last_episodes_are_held_out(tmp_path: Path) -> None:
         Replay(held_out).sample(20, 2, rng(), minimum=2).frames[:, 0, 0, 0, 0].tolist()
     ) == {8, 9}
     assert split(tmp_path, 0)[1] == [] and len(split(tmp_path, 0.99)[0]) == 1
-    with pytest.raises(ConfigError, match=r"held out is 1: set it in \[0, 1\)"):
+    with pytest.raises(ConfigError, match=r"held_out is 1: set the share of episodes in \[0, 1\)"):
         split(tmp_path, 1)
 
 
