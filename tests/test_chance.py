@@ -20,7 +20,7 @@ from worldmodel.replay import Replay
 from worldmodel.trainer import TrainConfig, Trainer, make_fabric
 
 SIZE, CONTEXT, HORIZON = 16, 5, 6  # HORIZON frames after a wall, the futures' squares lie far apart
-CASES, SAMPLES, UPDATES = 24, 16, 1200
+CASES, SAMPLES, UPDATES = 24, 16, 800
 SMALL = [
     *("data=none", "model.K=0.125", "model.M=0.03125", "model.stages=[[64,2]]", "model.layers=1", "model.feature=32"),
     *("model.head=8", "model.skips=false", "train.window=8", "train.learning_rate=2e-3", "train.unrolling.open_loop=0"),
@@ -112,7 +112,7 @@ def undecided(drawn: Tensor, climbs: Tensor, falls: Tensor) -> float:
 
 
 def test_samples_cover_both_futures_where_a_model_without_z_blurs_them(replay: Replay) -> None:
-    """In a trial 0.62 of the walls were covered within 0.4; undecided was 0.16 with z, 0.47 without."""
+    """In trials (seeds 0, 1) 0.71 and 0.83 of the walls were covered; undecided was 0.18, 0.16, without z 0.46, 0.51."""
     with_z, without = imagined("svg_prime", replay), imagined("lstm", replay)
     assert torch.equal(without[0], without[0][:, :1].expand_as(without[0]))  # there is one future alone
     assert (farther(*with_z) < 0.4).float().mean() > 0.3 and farther(*with_z).mean() < 0.65

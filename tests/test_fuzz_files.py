@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,14 +133,15 @@ def test_configurations_of_runs(tmp_path: Path) -> None:
 
 
 def test_what_runs_say_of_their_data(tmp_path: Path) -> None:
-    path = tmp_path / "000000.safetensors"
-    save_episode(episode(), path)
-    given = DataSplit.of([path], [path])
+    paths = [tmp_path / f"{index:06d}.safetensors" for index in range(2)]
+    for index, path in enumerate(paths):
+        save_episode(replace(episode(), seed=index), path)
+    given = DataSplit.of(paths[:1], paths[1:])
     given.save(tmp_path)
 
     def load() -> None:
         held_out_episodes(tmp_path / "checkpoints" / "000001")
-        check_held_out(tmp_path / "checkpoints" / "000001", [path])
+        check_held_out(tmp_path / "checkpoints" / "000001", paths[1:])
         given.check_same(tmp_path)
 
     data = (tmp_path / DATA).read_bytes()
