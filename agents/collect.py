@@ -48,8 +48,8 @@ def main(config: DictConfig) -> None:
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
     metrics = run / "metrics.jsonl"
-    records = Records(run, keep=whole_lines(metrics) if config.resume else 0)
-    records.write("resume" if config.resume else "header", config.episodes - len(missing), **provenance(settings))
+    records = Records(run, keep=whole_lines(metrics))
+    records.begin(config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 
     def failed(failure: Failure) -> None:

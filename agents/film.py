@@ -57,7 +57,7 @@ def main(config: DictConfig) -> None:
     run = new_run(config)
     records = Records(run)
     try:
-        records.write("header", 0, **provenance(settings))
+        records.begin(0, **provenance(settings))
         if player:
             episode = play(*player, "planner", seed_of(config.seed, "evaluate"), fabric)
             save_episode(episode, episode_path(run / "evaluation", 0))

@@ -102,7 +102,7 @@ def main(config: DictConfig) -> None:
     curves = {f"{rung}, {fed}": found for rung, model in models.items() for fed, found in model.errors.items()}
     draw_errors(run / "ladder.png", curves)
     records = Records(run)
-    records.write("header", 0, **provenance(settings))
+    records.begin(0, **provenance(settings))
     measured = {rung: asdict(model) for rung, model in models.items()}
     scores = {"random_returns": returns, "simulator_returns": simulator}
     records.write("ladder", 0, env=spec.env, task=spec.task, seed=config.seed, **scores, models=measured)

@@ -48,7 +48,7 @@ def main(config: DictConfig) -> None:
     print(f"run folder: {folder}", flush=True)
     records = Records(folder)
     try:
-        records.write("header", 0, **provenance(settings))
+        records.begin(0, **provenance(settings))
         learn(baseline, settings, records, save=folder / "policy.zip")
     finally:
         records.close()

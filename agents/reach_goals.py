@@ -75,7 +75,7 @@ def main(config: DictConfig) -> None:
         ]
     run = new_run(config)
     records = Records(run)
-    records.write("header", 0, **provenance(settings))
+    records.begin(0, **provenance(settings))
     for index, goal in enumerate(goals):
         Image.fromarray(goal.frame).save(run / f"goal{index:02d}.png")
     distances = {}

@@ -98,7 +98,7 @@ def open_records(config: DictConfig, run: Run) -> Records:
     if config.resume and not config.get("checkpoint"):  # where a checkpoint is given, nothing is learned
         drop_unsaved(run.folder, run.progress.episodes)
     records = Records(make_run(config), keep=run.progress.metrics_bytes)
-    records.write("resume" if config.resume else "header", run.progress.env_frames, **provenance(run.settings))
+    records.begin(run.progress.env_frames, **provenance(run.settings))
     return records
 
 

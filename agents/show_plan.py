@@ -72,7 +72,7 @@ def main(config: DictConfig) -> None:
     told = {"env": spec.env, "task": spec.task, "seed": config.seed, "horizon": tracing.horizon, **asdict(found)}
     records = Records(run)
     try:
-        records.write("header", 0, **provenance(settings))
+        records.begin(0, **provenance(settings))
         records.write("plans", 0, episode_return=episode.total, **told)
     finally:
         records.close()

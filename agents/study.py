@@ -82,10 +82,9 @@ def main(config: DictConfig) -> None:
         env = make_env(settings["env"], rendering=settings["rendering"])
         check_fits(replay.spec, env.env_spec, str(settings["data"]))
     metrics = Path(settings["run"]) / "metrics.jsonl"
-    keep = whole_lines(metrics) if settings["resume"] else 0
-    records = Records(make_run(config), keep=keep)
-    done = {Cell.of(record) for record in read_records(metrics, "cell")} if keep else set()
-    records.write("resume" if keep else "header", 0, **provenance(settings))
+    records = Records(make_run(config), keep=whole_lines(metrics))
+    done = {Cell.of(record) for record in read_records(metrics, "cell")}
+    records.begin(0, **provenance(settings))
     try:
         for cell in tqdm([cell for cell in cells if cell not in done], unit="fit", disable=None):
             total = sizes[cell]["total without heads"]

@@ -154,15 +154,15 @@ def test_a_run_killed_while_two_play_goes_on_with_what_is_missing(home: Path, wh
 
 
 def test_a_line_that_was_cut_is_written_over(home: Path) -> None:
-    """By a full disk, or for want of power."""
+    """By a full disk, or for want of power; in the log of a run with a score, and of one that has not begun to play."""
     run(home, "-m", "agents.collect", *TINY, "episodes=1", "run=torn")
     path = home / "torn" / "metrics.jsonl"
     header, last = path.read_text().splitlines(keepends=True)
-    path.write_text(header + last[: len(last) // 2])
-    run(home, "-m", "agents.collect", "episodes=2", "run=torn", "resume=true")
-    kinds = [json.loads(line)["kind"] for line in path.read_text().splitlines()]
-    assert kinds == ["header", "resume", "collection"]
-    assert read_records(path, "collection")[0]["episodes"] == 2
+    for torn, kinds in ((header + last[: len(last) // 2], ["header", "resume"]), (header[:9], ["header"])):
+        path.write_text(torn)
+        run(home, "-m", "agents.collect", "episodes=2", "run=torn", "resume=true")
+        assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == [*kinds, "collection"]
+        assert read_records(path, "collection")[0]["episodes"] == 2
 
 
 @pytest.fixture

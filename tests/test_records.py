@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from worldmodel.records import Records, read_records, whole_lines
+from worldmodel.records import Records, read_all_records, read_records, whole_lines
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -86,6 +86,27 @@ def test_whole_lines_end_before_a_line_that_was_cut(written: str, whole: str, tm
     assert whole_lines(path) == 0
     path.write_text(written)
     assert path.read_bytes()[: whole_lines(path)] == whole.encode()
+
+
+@pytest.mark.parametrize(
+    ("log", "kinds"),
+    [
+        (None, ["header"]),  # killed before it wrote anything
+        ('{"kind": "head', ["header"]),
+        ('{"kind": "header"}\n', ["header", "resume"]),
+        ('{"kind": "header"}\n{"kind": "resume", "of": "{\\"kind\\": \\"header', ["header", "resume"]),
+        ('{"kind": "resume"}\n', ["resume", "header"]),  # as older versions went on with a run that had none
+    ],
+)
+def test_a_log_has_one_header_whenever_its_run_was_killed(log: str | None, kinds: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    if log is not None:
+        path.write_text(log)
+    records = Records(tmp_path, keep=whole_lines(path))
+    records.begin(0, commit="1234567")
+    records.close()
+    written = read_all_records(path)
+    assert [record["kind"] for record in written] == kinds and written[-1]["commit"] == "1234567"
 
 
 def test_what_is_cut_off_leaves_what_happened(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from worldmodel.pictures.video import Frames, gif
 LARGEST = 1e100  # of a record's numbers: their squares are numbers too
 
 
+HEADER = b'{"kind": "header"'  # how the record of a run's beginning begins
 HAPPENED = frozenset(("header", "resume", "env_failure"))  # kinds of records that no repetition brings back
 
 
@@ -43,6 +44,7 @@ class Records:
             )
         if len(written) > keep or not path.exists():
             write_atomic(path, written[:keep] + b"".join(_happened(written[keep:])))
+        self._begun = any(line.startswith(HEADER) for line in path.read_bytes().splitlines())
         self._file = path.open("ab")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 
@@ -50,6 +52,13 @@ class Records:
         """Syncs `metrics.jsonl` to disk, for a checkpoint to count on; its bytes so far, those kept included."""
         os.fsync(self._file.fileno())
         return self._file.tell()
+
+    def begin(self, step: int, **values: Any) -> None:
+        """What a command writes first: a `header` of how the run was begun, or `resume` where the log has one already.
+
+        So the log of a run that was killed before it had one has it from the command that goes on with the run.
+        """
+        self.write("resume" if self._begun else "header", step, **values)
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """One line ``{"kind": kind, ...}``; plain numbers are drawn against `step` in TensorBoard as ``kind/name``.

@@ -94,7 +94,7 @@ def main(config: DictConfig) -> None:
     given.save(run)
     records = Records(run, keep=progress.metrics_bytes)
     make_folder(checkpoints)
-    records.write("resume" if config.resume else "header", trainer.updates, **provenance(settings))
+    records.begin(trainer.updates, **provenance(settings))
 
     def save(path: Path, progress: Progress) -> None:
         state = {"trainer": trainer.state_dict(), "progress": asdict(progress)}
