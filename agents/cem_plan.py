@@ -6,7 +6,6 @@ with a table, a learning curve and a video of what the model dreams; `configs/ce
 
 from __future__ import annotations
 
-import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -20,7 +19,7 @@ from agents.planners import make_planner
 from agents.planning import UNVALUED, PlanningAgent, usual_horizon
 from agents.run import begin, open_records
 from agents.schedule import Progress
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.records import read_records
@@ -29,10 +28,8 @@ from worldmodel.run_folder import run_config
 FREE = ("episodes", "env_timeout")  # to change in a resumed run
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="cem_plan")
-@command
+@configured("cem_plan")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     learner = make_learner(config)

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -18,7 +17,7 @@ from tqdm import tqdm
 from agents.closing import returns_table
 from agents.collecting import Failure
 from agents.workers import Collector, Played, collect
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import episode_path
 from worldmodel.errors import check_number, check_whole
 from worldmodel.hardware import prepare_threads
@@ -31,10 +30,8 @@ from worldmodel.series import resolve
 FREE = ("episodes", "workers", "env_timeout")  # to change in a resumed collection
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="collect")
-@command
+@configured("collect")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     if config.checkpoint:

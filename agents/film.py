@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from agents.closing import FPS
@@ -16,7 +15,7 @@ from agents.measuring import play
 from agents.policies import make_actor
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import Episode, episode_path, load_episode, save_episode
 from worldmodel.errors import CheckpointError, ConfigError, DataError, EnvError, check_whole
 from worldmodel.hardware import prepare_threads
@@ -33,10 +32,8 @@ from worldmodel.trainer import make_fabric
 SCALE = 5  # 64 pixels become 320, which captions fit into
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="film")
-@command
+@configured("film")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     check_text("checkpoint", config.checkpoint)

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,8 +23,8 @@ from agents.stages import Stages
 from envs import make_env
 from worldmodel.build import build
 from worldmodel.checkpoint import read_checkpoint
-from worldmodel.command import command
 from worldmodel.config import ModelConfig
+from worldmodel.configured import configured
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import check_number, check_whole
 from worldmodel.files import write_atomic
@@ -42,10 +41,8 @@ from worldmodel.trainer import TrainConfig, make_fabric
 COUNTS = ("evaluation_episodes", "good_episodes", "good_updates", "workers", "context", "horizon")
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ladder")
-@command
+@configured("ladder")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     overrides = HydraConfig.get().overrides.task
     config = run_config(config, overrides, free=("workers",))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from agents.minari_data import export_folder
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.settings import check_text
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="minari_export")
-@command
+@configured("minari_export")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     check_text("data", config.data)
     print(export_folder(Path(config.data), config.dataset))
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from agents.minari_data import import_dataset
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.settings import check_text
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="minari_import")
-@command
+@configured("minari_import")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     check_text("data", config.data)
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     episodes = import_dataset(config.dataset, Path(config.data), name=config.name, size=settings["size"])

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -26,7 +25,7 @@ from agents.collecting import Failure, outcome, play_evaluation
 from agents.run import plain
 from agents.sb3_policy import SB3Actor
 from envs import make_env
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
@@ -35,10 +34,8 @@ from worldmodel.records import Records, read_records
 from worldmodel.run_folder import new_run
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="model_free")
-@command
+@configured("model_free")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     settings = plain(config)
     for key, least in (("seed", 0), ("env_frames", 1), ("evaluate_every", 1), ("evaluation_episodes", 1)):

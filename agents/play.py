@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from aiohttp import web
 from omegaconf import DictConfig, OmegaConf
 
@@ -31,7 +30,7 @@ from envs import make_env
 from envs.filtered import Filter
 from envs.starts import ContextStarts
 from worldmodel.checkpoint import read_checkpoint
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, EnvError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.model import Model
@@ -42,10 +41,8 @@ from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="play")
-@command
+@configured("play")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for name in ("port", "samples", "seed"):

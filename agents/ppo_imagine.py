@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -24,7 +23,7 @@ from agents.schedule import Progress
 from agents.seeds import seed_of
 from agents.trust import Trust, measure_trust
 from envs.filtered import Filter
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import Episode
 from worldmodel.errors import ConfigError
 from worldmodel.hardware import prepare_threads
@@ -39,10 +38,8 @@ FREE = ("episodes", "env_timeout")  # to change in a resumed run
 SAMPLED: dict[str, Any] = {"exploration": 1.0, "final_exploration": 1.0, "exploration_episodes": 1}
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="ppo_imagine")
-@command
+@configured("ppo_imagine")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     learner, ppo = make_learner(config)

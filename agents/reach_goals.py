@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
@@ -23,7 +22,7 @@ from agents.planning import UNVALUED, PlanningAgent
 from agents.reaching import find_goals, pursue, reaching_table
 from agents.seeds import seed_of
 from envs import make_env
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
@@ -36,10 +35,8 @@ from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="reach_goals")
-@command
+@configured("reach_goals")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for key, least in (("seed", 0), ("goals", 1), ("away", 1), ("decisions", 1)):

@@ -19,8 +19,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from worldmodel.command import command
 from worldmodel.comparison import differences, digests, repeatable_records
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, DataError, WorldModelError
 from worldmodel.provenance import last_origin, other_machine, other_versions
 from worldmodel.records import read_all_records
@@ -39,10 +39,8 @@ OWN = ("run", "resume", "trusted")  # settings that are given anew
 CODE = ("env.id", "goal_cost", "sb3")  # settings that may name code: a module's, or a zip's
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="repeat")
-@command
+@configured("repeat")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     run = Path(config.run)
     again = Path(config.again or f"{run}-again")
     if (again / CONFIG).exists():

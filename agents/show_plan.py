@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
@@ -22,7 +21,7 @@ from agents.planning import PlanningAgent, usual_horizon
 from agents.seeds import seed_of
 from agents.tracing import Tracing, Watched
 from envs import make_env
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
@@ -37,10 +36,8 @@ from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="show_plan")
-@command
+@configured("show_plan")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     for name, least in (("seed", 0), ("decision", 0), ("elites", 1), ("columns", 1), ("scale", 1)):

@@ -28,8 +28,8 @@ from agents.run import plain
 from agents.seeds import seed_of
 from agents.study_cells import Cell, Parts, fit_cell, measured
 from envs import make_env
-from worldmodel.command import command
 from worldmodel.config import ModelConfig
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, DivergedError, check_number, check_whole
 from worldmodel.feedback import check_feedback
 from worldmodel.folders import split_all
@@ -48,10 +48,8 @@ from worldmodel.trainer import TrainConfig, make_fabric
 FREE = ("members", "capacities", "seeds")
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="study")
-@command
+@configured("study")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, free=FREE)
     settings = plain(config)

@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-from omegaconf import DictConfig
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
 from worldmodel.errors import EnvError, WorldModelError, foreign_trace
 from worldmodel.origin import check_origin
-from worldmodel.settings import check_kinds
 
 # What a disk refuses, and the mend; other OSErrors keep their traceback.
 REFUSALS = {
@@ -72,10 +70,10 @@ def uninterrupted() -> Iterator[None]:
 def command(main: Callable[..., None]) -> Callable[..., None]:
     """Wraps a command's main function.
 
-    A `WorldModelError`, a setting without a value, one that cannot be looked up or is of another kind than
-    `worldmodel.settings` says, or a disk that refuses is printed in one line (exit status 2); after the traceback of
-    what an environment itself raised, if that is why. SIGINT and SIGTERM unwind the command as `Interrupted`, so that
-    it saves what it has, its files close and what it saved before stays whole (exit status 128 + signal).
+    A `WorldModelError`, a setting without a value or one that cannot be looked up, or a disk that refuses is printed in
+    one line (exit status 2); after the traceback of what an environment itself raised, if that is why. SIGINT and
+    SIGTERM unwind the command as `Interrupted`, so that it saves what it has, its files close and what it saved before
+    stays whole (exit status 128 + signal).
     """
 
     @functools.wraps(main)
@@ -84,27 +82,24 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
             signal.signal(signum, _interrupt)
         try:
             check_origin()
-            for config in args:
-                if isinstance(config, DictConfig):
-                    check_kinds(config)
             main(*args, **kwargs)
         except EnvError as error:
             print(foreign_trace(error), end="", file=sys.stderr)
-            _end(str(error))
+            end(str(error))
         except WorldModelError as error:
-            _end(str(error))
+            end(str(error))
         except MissingMandatoryValue as error:
-            _end(f"{error.full_key} is missing: set {error.full_key}=")
+            end(f"{error.full_key} is missing: set {error.full_key}=")
         except InterpolationToMissingValueError as error:
             key = str(error).splitlines()[0].rpartition(" ")[2]
-            _end(f"{key} is missing: set {key}=")
+            end(f"{key} is missing: set {key}=")
         except OmegaConfBaseException as error:
-            _end(f"{' '.join(str(error).split())}: see the settings in configs/")
+            end(f"{' '.join(str(error).split())}: see the settings in configs/")
         except OSError as error:
             if error.errno not in REFUSALS:
                 raise
             where = f"{error.filename}: " if error.filename else ""
-            _end(f"{where}{error.strerror}: {REFUSALS[error.errno]}; what was saved before is whole")
+            end(f"{where}{error.strerror}: {REFUSALS[error.errno]}; what was saved before is whole")
         except Interrupted as interruption:
             print(f"\nstopped by {interruption}", file=sys.stderr)
             sys.exit(128 + interruption.signum)
@@ -112,7 +107,8 @@ def command(main: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _end(why: str) -> None:
+def end(why: str) -> NoReturn:
+    """Ends the process with a line on standard error, and exit status 2."""
     print(f"error: {why}", file=sys.stderr)
     sys.exit(2)
 

@@ -8,18 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 from scipy.stats import binomtest
 
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import DataError
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="count_votes")
-@command
+@configured("count_votes")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     files = [settings["votes"]] if isinstance(settings["votes"], str) else settings["votes"]
     key = read(Path(settings["run"]) / "key.json", ("study", "a", "b", "left"))

@@ -12,12 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from worldmodel.checkpoint import read_checkpoint
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.hardware import prepare_threads
@@ -38,10 +37,8 @@ from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="evaluate")
-@command
+@configured("evaluate")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     check_new(config)
     for name, least in (("samples", 0), ("seed", 0)):

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 from tqdm import tqdm
 
 from worldmodel.bair import action_bounds, bair_episodes, bair_spec, find_records
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.files import check_empty, whole_folder
 from worldmodel.settings import check_text
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="import_bair")
-@command
+@configured("import_bair")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     check_text("data", config.data)
     data = Path(config.data)
     check_empty(data)

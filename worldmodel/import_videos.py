@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import ConfigError, DataError, check_number, check_whole
 from worldmodel.files import check_empty, whole_folder
@@ -24,10 +23,8 @@ from worldmodel.spec import EnvSpec
 from worldmodel.videos import Cut, actions_path, find_videos, read_actions, video_episodes, video_spec
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="import_videos")
-@command
+@configured("import_videos")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     check_whole("seed", config.seed, 0)
     check_number("test", config.test)

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 from worldmodel.bouncing import bouncing_episode
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import episode_path, save_episode
 from worldmodel.errors import check_whole
 from worldmodel.files import check_empty, whole_folder
 from worldmodel.settings import check_text
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="make_bouncing")
-@command
+@configured("make_bouncing")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     for name, least in (("episodes", 1), ("tested", 1), ("seed", 0)):
         check_whole(name, config[name], least)
     check_text("data", config.data)

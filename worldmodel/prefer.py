@@ -10,12 +10,11 @@ import json
 import secrets
 from pathlib import Path
 
-import hydra
 import numpy as np
 import torch
 from omegaconf import DictConfig
 
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, check_number, check_whole
 from worldmodel.files import write_atomic
 from worldmodel.futures import imagine_futures
@@ -29,10 +28,8 @@ from worldmodel.series import resolve
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="prefer")
-@command
+@configured("prefer")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     check_new(config)
     for name, least in (("pairs", 1), ("context", 1), ("horizon", 1), ("seed", 0)):

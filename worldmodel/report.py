@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="report")
-@command
+@configured("report")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     print(write_report(Path(config.run)))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, cast
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from worldmodel.command import command
 from worldmodel.config import ModelConfig
+from worldmodel.configured import configured
 from worldmodel.errors import ConfigError, check_whole
 from worldmodel.hardware import auto_accelerator, chosen_precision
 from worldmodel.memory import memory_of
@@ -17,10 +16,8 @@ from worldmodel.size import none_spec, summarise
 from worldmodel.trainer import TrainConfig
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="summary")
-@command
+@configured("summary")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     size, action_size = settings["size"], settings["action_size"]
     if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)):

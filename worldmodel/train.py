@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-import hydra
 import numpy as np
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -16,8 +15,9 @@ from tqdm import tqdm
 
 from worldmodel.build import build
 from worldmodel.checkpoint import as_saved, read_checkpoint
-from worldmodel.command import Interrupted, command, uninterrupted
+from worldmodel.command import Interrupted, uninterrupted
 from worldmodel.config import ModelConfig
+from worldmodel.configured import configured
 from worldmodel.errors import check_whole
 from worldmodel.files import make_folder
 from worldmodel.folders import split_all
@@ -56,10 +56,8 @@ class Progress:
     seconds: float = 0.0
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="train_model")
-@command
+@configured("train_model")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     config = run_config(config, HydraConfig.get().overrides.task, free=("updates",))
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))

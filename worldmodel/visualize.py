@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from worldmodel.command import command
+from worldmodel.configured import configured
 from worldmodel.episode import load_episode, read_header
 from worldmodel.errors import ConfigError, DataError, check_number, check_whole
 from worldmodel.hardware import prepare_threads
@@ -29,10 +28,8 @@ from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
 
-@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="visualize")
-@command
+@configured("visualize")
 def main(config: DictConfig) -> None:
-    """Hydra's entry point."""
     prepare_threads()
     for name, least in (("context", 1), ("start", 0), ("columns", 2), ("scale", 1)):
         check_whole(name, config[name], least)

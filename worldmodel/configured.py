@@ -1,0 +1,115 @@
+"""Commands with a Hydra configuration, and what Hydra refuses in one line, with its mend."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from worldmodel.command import command, end
+from worldmodel.errors import ConfigError
+from worldmodel.settings import check_kinds
+
+FULL_ERROR = "HYDRA_FULL_ERROR"  # Hydra's own switch: raise what it finds, in place of printing it
+
+
+def configured(name: str) -> Callable[[Callable[[DictConfig], None]], Callable[[], None]]:
+    """Makes a function a command whose settings are those of ``configs/NAME.yaml``, by Hydra.
+
+    Everything `worldmodel.command.command` does is done. A setting that there is none of, a choice that there is none
+    of, and one that cannot be parsed are told in one line too (exit status 2), so too where ``+`` adds one; where
+    HYDRA_FULL_ERROR is set, by Hydra, with a traceback.
+    """
+
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        ours = False
+
+        @command
+        @functools.wraps(main)
+        def checked(config: DictConfig) -> None:
+            if ours:
+                os.environ.pop(FULL_ERROR, None)  # which other commands, begun by this one, would take for the user's
+            _check_keys(name, config)
+            check_kinds(config)
+            main(config)
+
+        composed: Callable[[], None] = hydra.main(version_base="1.3", config_path="pkg://configs", config_name=name)(
+            checked
+        )
+
+        @functools.wraps(main)
+        def entry() -> None:
+            nonlocal ours
+            ours = FULL_ERROR not in os.environ
+            os.environ.setdefault(FULL_ERROR, "1")
+            try:
+                composed()
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
+                if not ours:
+                    raise
+                end(_told(name, error))
+            finally:
+                if ours:
+                    os.environ.pop(FULL_ERROR, None)
+
+        return entry
+
+    return decorate
+
+
+def _check_keys(name: str, config: DictConfig) -> None:
+    """Raises ConfigError where ``+`` or ``~`` on the command line made another set of settings than the command reads.
+
+    Within groups, those who read the group refuse what it does not have, or lacks.
+    """
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task)
+    if not any(override.startswith(("+", "~")) for override in overrides):
+        return
+    known = _plain(hydra.compose(HydraConfig.get().job.config_name))
+    for key in map(str, config):
+        if key not in known:
+            raise ConfigError(_unknown(name, key, known))
+    for key in known:
+        if key not in config:
+            raise ConfigError(f"{key} is missing: leave ~{key} out")
+
+
+def _told(name: str, error: Exception) -> str:
+    """What Hydra refuses, in one line."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} cannot be read: write KEY=VALUE, in quotes where VALUE has brackets, commas or blanks"
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return f"{group} is {choice!r}: set one of {', '.join(error.options)}"
+    if found := re.match(r"Could not override '([^']*)'", str(error)):
+        with hydra.initialize_config_module("configs", version_base="1.3"):
+            return _unknown(name, found[1], _plain(hydra.compose(name)))
+    told = " ".join(str(error).partition("Config search path:")[0].split()).rstrip(".")
+    return f"{told}: configs/{name}.yaml lists the settings"
+
+
+def _unknown(name: str, key: str, known: dict[str, Any]) -> str:
+    close = difflib.get_close_matches(key, [*_keys(known)], n=3)
+    mend = f"did you mean {' or '.join(close)}" if close else f"configs/{name}.yaml lists them"
+    return f"there is no setting {key}: {mend}"
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(config))
+
+
+def _keys(known: dict[str, Any]) -> Iterator[str]:
+    """All settings, dotted, groups among them."""
+    for key, value in known.items():
+        yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{within}" for within in _keys(value))
