@@ -117,6 +117,11 @@ def test_runs_are_compared_by_records_episodes_and_weights(home: Path) -> None:
             r"which is no choice of ours",
         ),
         ("python -m agents.collect --config-name ../theirs", ConfigError, r"'\.\./theirs', which is none of ours"),
+        (
+            "python -m agents.collect run=cut resume=true",
+            ConfigError,
+            r"was killed before .*, by its \S+\.yaml$",
+        ),
         ("python -m agents.collect nonsense=1", ConfigError, r"by settings that there are no longer"),
         ("python -m 'agents.collect", DataError, r"does not say by which command it was begun \(ValueError"),
         ("python", DataError, r"does not say by which command it was begun \(ValueError"),

@@ -17,6 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from worldmodel.checkpoint import read_checkpoint
+from worldmodel.comparison import differences
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.pretrained import from_pretrained
 from worldmodel.records import read_records
@@ -168,6 +169,36 @@ def test_a_killed_run_goes_on_to_the_same_weights(episodes: Path, whole: tuple[P
         expected = read_records(whole[0] / "metrics.jsonl", kind)
         assert [r["updates"] for r in read_records(records, kind)] == [r["updates"] for r in expected]
     assert read_records(records, "validation")[-1] == read_records(whole[0] / "metrics.jsonl", "validation")[-1]
+
+
+STOPPED = """
+import os, signal
+from worldmodel import train
+save, calls = train.save_pretrained, []
+def stop_at_the_third(*args, **others):
+    calls.append(args)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    save(*args, **others)
+train.save_pretrained = stop_at_the_third
+train.main()
+"""
+
+
+def test_a_run_that_is_stopped_as_it_begins_to_save_repeats_no_record(
+    episodes: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Its log is ahead of the checkpoint that it saves instead, which is of the updates alone."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-c", STOPPED, *TINY, *SHORT, f"data={episodes}", f"run={run}"]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGTERM and "Traceback" not in done.stderr, done.stderr
+    assert len(read_records(run / "metrics.jsonl", "validation")) == 3
+    assert sorted(path.name for path in (run / "checkpoints").glob("0*"))[:2] == ["000002", "000004"]
+    status, _, errors = train("resume=true", f"run={run}")
+    assert status == 0, errors
+    assert list(differences(whole[0], run)) == []
 
 
 def test_a_run_goes_on_with_the_episodes_it_was_begun_with(episodes: Path, tmp_path: Path) -> None:

@@ -131,8 +131,9 @@ def main(config: DictConfig) -> None:
                     if error is not None and (best_error is None or error < best_error):
                         best, best_error = end, error
                 bar.write(line)
-                progress = Progress(records.sync(), best, best_error)
-                save(numbered(checkpoints, end), progress)
+                after = Progress(records.sync(), best, best_error)
+                save(numbered(checkpoints, end), after)
+                progress = after  # only now: an interruption in between saves what there was before
                 mark(progress)
                 prune(checkpoints)
             except Interrupted as end_by_signal:
