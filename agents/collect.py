@@ -23,7 +23,7 @@ from worldmodel.errors import check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.provenance import provenance
-from worldmodel.records import Records, whole_lines
+from worldmodel.records import Records
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import resolve
 
@@ -45,7 +45,7 @@ def main(config: DictConfig) -> None:
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
     metrics = run / "metrics.jsonl"
-    records = Records(run, keep=whole_lines(metrics))
+    records = Records(run)  # of a resumed run, what happened to it; what it has collected is told anew
     records.begin(config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 

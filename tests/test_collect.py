@@ -153,13 +153,14 @@ def test_a_run_killed_while_two_play_goes_on_with_what_is_missing(home: Path, wh
     assert collection["returns"] == [episode.total for episode in found] and collection["episodes"] == total
 
 
-def test_a_line_that_was_cut_is_written_over(home: Path) -> None:
-    """By a full disk, or for want of power; in the log of a run with a score, and of one that has not begun to play."""
+def test_a_log_that_was_cut_or_is_gone_on_with_says_nothing_twice(home: Path) -> None:
+    """Cut by a full disk, or for want of power: where its score stood, and where it said how it was begun."""
     run(home, "-m", "agents.collect", *TINY, "episodes=1", "run=torn")
     path = home / "torn" / "metrics.jsonl"
     header, last = path.read_text().splitlines(keepends=True)
-    for torn, kinds in ((header + last[: len(last) // 2], ["header", "resume"]), (header[:9], ["header"])):
-        path.write_text(torn)
+    begun = ["header", "resume"]
+    for found, kinds in ((header + last[: len(last) // 2], begun), (header + last, begun), (header[:9], ["header"])):
+        path.write_text(found)
         run(home, "-m", "agents.collect", "episodes=2", "run=torn", "resume=true")
         assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == [*kinds, "collection"]
         assert read_records(path, "collection")[0]["episodes"] == 2

@@ -69,7 +69,7 @@ def test_wrong_files_of_votes_are_named(tmp_path: Path) -> None:
         count(KEY, [tmp_path / "list.json"])
     (tmp_path / "e.json").write_text("{")
     (tmp_path / "f.json").write_text("[]")
-    for name, says in (("e", "is no JSON"), ("f", "lacks study, votes"), ("g", "cannot be read")):
+    for name, says in (("e", "is no JSON"), ("f", "lacks study, votes"), ("g", "cannot be read .*: give the file")):
         with pytest.raises(DataError, match=says):
             read(tmp_path / f"{name}.json", ("study", "votes"))
 
@@ -173,6 +173,7 @@ def test_models_that_left_out_the_same_episodes_are_compared_on_them(prefer: Com
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
+        (["a=one", "b=one"], "error: a and b are one checkpoint, one"),
         (["a=one", "b=third"], "error: the model in third was trained on another environment: task"),
         (
             ["a=one", "b=other", "data=other/episodes"],

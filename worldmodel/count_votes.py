@@ -72,7 +72,7 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}): give the file that was written") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is no JSON ({error}): give the file that was written") from error
     if not isinstance(found, dict) or any(key not in found for key in keys):

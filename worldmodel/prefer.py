@@ -38,6 +38,8 @@ def main(config: DictConfig) -> None:
     if not 0 < config.fps <= 50:
         raise ConfigError(f"fps is {config.fps}: set it above 0, to 50 at most")
     folders = [resolve(Path(config[name])) for name in ("a", "b")]
+    if folders[0].samefile(folders[1]):
+        raise ConfigError(f"a and b are one checkpoint, {folders[0]}: give two to compare")
     files = held_out_episodes(folders[0], Path(config.data) if config.data else None)
     check_held_out(folders[1], files)
     replay = Replay(files)
