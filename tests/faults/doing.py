@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import traceback
 from collections.abc import Callable
+from importlib import import_module
 from itertools import count
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,13 @@ from worldmodel.command import command
 from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.series import mark_best, numbered, prune
 
+ROOT = Path(__file__).resolve().parents[2]
+KEEPERS = {  # what plays, fits, writes down, saves and goes on
+    *(str(ROOT / "agents" / f"{name}.py") for name in ("cem_plan", "collect", "collecting", "learner", "loop", "run")),
+    *(str(ROOT / "agents" / f"{name}.py") for name in ("dream_ppo", "ppo_imagine", "workers")),
+    *(str(ROOT / "worldmodel" / f"{name}.py") for name in ("checkpoint", "files", "hashes", "held_out", "pretrained")),
+    *(str(ROOT / "worldmodel" / f"{name}.py") for name in ("records", "run_folder", "series", "train", "units")),
+}
 CALLS = ("open", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir")  # of os
 
 
@@ -97,6 +108,43 @@ def calls_of(function: str, *arguments: Any) -> None:
         setattr(os, name, telling(name, getattr(os, name)))
     globals()[function](*arguments)
     say(made)
+
+
+def run_command(module: str, folder: str, settings: list[str], target: int, signum: int) -> None:
+    """Runs a command in `folder`, sends it a signal at the target-th call or return of a function of `KEEPERS`.
+
+    Says at which, or of how many none was the one; what the command itself says goes to ``output.txt`` there.
+    """
+    os.chdir(folder)
+    answers = os.dup(1)
+    output = os.open("output.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    calls = 0
+
+    def watch(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal calls
+        code = frame.f_code
+        if event not in ("call", "return") or code.co_filename not in KEEPERS:
+            return
+        calls += 1
+        if calls == target:
+            sys.setprofile(None)
+            where = f"{event} of {code.co_qualname} ({Path(code.co_filename).name})"
+            os.write(answers, (json.dumps(where) + "\n").encode())
+            os.kill(os.getpid(), signum)
+
+    sys.argv = [module, *settings]
+    sys.setprofile(watch)
+    try:
+        import_module(module).main()
+    except Exception:
+        traceback.print_exc()
+        raise
+    finally:
+        sys.setprofile(None)
+        if calls < target or not target:
+            os.write(answers, (json.dumps(calls) + "\n").encode())
 
 
 def as_command(function: str, *arguments: Any) -> None:

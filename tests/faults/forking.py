@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -17,10 +17,12 @@ from worldmodel.files import is_leftover
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Forks for every line, ["function", arguments...], and tells the child's process, then how it ended.
+# Imports argv, forks for every line, ["function", arguments...], and tells the child's process, then how it ended.
 FORKER = """
-import json, os, sys
+import importlib, json, os, sys
 import doing
+for module in sys.argv[1:]:
+    importlib.import_module(module)
 for line in sys.stdin:
     name, *arguments = json.loads(line)
     child = os.fork()
@@ -105,12 +107,12 @@ def _plain(argument: Any) -> Any:
 
 
 @contextmanager
-def forking(errors: IO[Any] | None = None) -> Iterator[Forker]:
-    """Starts the process that others are forked from; `errors` takes what they print to standard error."""
+def forking(errors: IO[Any] | None = None, *, imported: Sequence[str] = ()) -> Iterator[Forker]:
+    """Starts the process that others are forked from, with more modules imported; `errors` takes what they print."""
     path = os.pathsep.join(map(str, (Path(__file__).parent, ROOT / "tests", ROOT)))
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", FORKER]
+    command = [sys.executable, "-c", FORKER, *imported]
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=errors, text=True) as process:
         yield Forker(process)
         assert process.stdin is not None
