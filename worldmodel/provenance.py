@@ -95,8 +95,11 @@ def _module() -> list[str]:
 
 
 def _git(*arguments: str) -> str:
-    """Output of git in the package's own folder; empty where there is no repository."""
-    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    """Output of git in the package's own folder; empty where there is no repository.
+
+    Without the lock that `git status` takes by itself, which would be in the way of whoever commits meanwhile.
+    """
+    command = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent), *arguments]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -62,7 +62,5 @@ def test_stopped_at_any_call(tmp_path: Path, module: str, faults: Callable[[int,
             assert len(read_records(tmp_path / "cut" / "metrics.jsonl", "header")) == 1, begun
             shutil.rmtree(tmp_path / "cut")
             counts[signum] += 1
-    print(
-        f"{module}: {counts[signal.SIGTERM]} SIGTERMs and {counts[signal.SIGKILL]} SIGKILLs at calls of {calls}: each"
-    )
-    print("time the same records, episodes and weights as the run that was never stopped")
+    print(f"{module}: {counts[signal.SIGTERM]} SIGTERMs and {counts[signal.SIGKILL]} SIGKILLs at calls of {calls}:")
+    print("each time the same records, episodes and weights as the run that was never stopped")
