@@ -15,7 +15,7 @@ from worldmodel.heads import Statistics
 from worldmodel.replay import Batch
 from worldmodel.state import Skips, State
 from worldmodel.svg import Prediction
-from worldmodel.validation import ROWS, copy_last_errors, frame_error, open_loop_errors, recorded, told
+from worldmodel.validation import ROWS, copy_last_errors, frame_error, open_loop_errors, recorded, shortfall, told
 
 
 def batch(b: int = 40, t: int = 6) -> Batch:
@@ -137,6 +137,16 @@ def test_a_step_that_every_window_lacks_is_no_divergence() -> None:
     errors = {"reward": [0.25, 0.5, None], "frame": [1.0, 2.0, None], "embedding": [0.0, 0.0, None]}
     assert recorded(errors) == {**errors, "nonfinite": 0} and frame_error(errors) == 1.5
     assert told(errors) == "held-out reward error 0.250 after 1 step, 0.500 after 2 (1 = no better than the mean)"
+
+
+def test_windows_that_end_before_the_horizon_are_told() -> None:
+    """40 windows of 6 frames, 2 of them given: 4 steps; one of three windows has the last one, none where it is cut."""
+    data = batch()
+    assert shortfall(data, 2) is None
+    data.mask[:, 4] = (torch.arange(40) % 3 == 0).float()
+    assert shortfall(data, 2) == "14 of 40 held-out windows last the horizon of 4 steps, the longest 4"
+    data.mask[:, 3:] = 0
+    assert shortfall(data, 2) == "0 of 40 held-out windows last the horizon of 4 steps, the longest 2"
 
 
 def test_padding_counts_nowhere() -> None:

@@ -98,8 +98,13 @@ def _told(name: str, error: Exception) -> str:
 
 
 def _unknown(name: str, key: str, known: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(key, [*_keys(known)], n=3)
-    mend = f"did you mean {' or '.join(close)}" if close else f"configs/{name}.yaml lists them"
+    named: dict[str, list[str]] = {}
+    for path in _keys(known):
+        named.setdefault(path.rpartition(".")[2].lower(), []).append(path)
+    last = key.rpartition(".")[2].lower()
+    close = [last] if last in named else difflib.get_close_matches(last, named, n=2, cutoff=0.7)
+    meant = " or ".join(path for found in close for path in named[found])
+    mend = f"did you mean {meant}" if meant else f"configs/{name}.yaml lists them"
     return f"there is no setting {key}: {mend}"
 
 

@@ -31,7 +31,7 @@ from worldmodel.replay import Replay
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import latest, mark_best, numbered, prune, recover
 from worldmodel.trainer import TrainConfig, Trainer, batch_to, make_fabric, mean_terms
-from worldmodel.validation import fixed_windows, frame_error, open_loop_errors, recorded, told
+from worldmodel.validation import fixed_windows, frame_error, open_loop_errors, recorded, shortfall, told
 
 CONTEXTS = 16  # start contexts a checkpoint carries
 VALIDATION_WINDOWS = 64
@@ -79,6 +79,8 @@ def main(config: DictConfig) -> None:
     bfloat16 = chosen_precision(config.precision, config.accelerator).startswith("bf16")
     fit = TrainConfig.from_mapping(settings["train"])
     print(memory_of(model.config, fit, model.spec, bfloat16=bfloat16, device=fabric.device), flush=True)
+    if windows and (short := shortfall(windows, config.context)):
+        print(short, flush=True)
     trainer = Trainer(model, fit, fabric)
     given, progress = DataSplit.of(fitted, held_out), Progress()
     if saved:

@@ -94,6 +94,18 @@ def told(errors: Errors) -> str:
     return line
 
 
+def shortfall(batch: Batch, context: int) -> str | None:
+    """In words, that not all windows have a true frame at every step; None where all have.
+
+    Errors of late steps are then those of fewer windows, the ones that are far from their episode's end.
+    """
+    steps = batch.mask[:, context - 1 :].sum(1).int()
+    horizon = batch.mask.shape[1] - context + 1
+    if (whole := int((steps == horizon).sum())) == len(steps):
+        return None
+    return f"{whole} of {len(steps)} held-out windows last the horizon of {horizon} steps, the longest {steps.max()}"
+
+
 def frame_error(errors: Errors) -> float | None:
     """The mean over the steps of frames; None where one of them is no finite number."""
     error = float(np.mean([value for value in errors["frame"] if value is not None]))
