@@ -23,7 +23,7 @@ from worldmodel.errors import check_number, check_whole
 from worldmodel.hardware import prepare_threads
 from worldmodel.pictures.report import write_report
 from worldmodel.provenance import provenance
-from worldmodel.records import Records
+from worldmodel.records import Records, read_records, whole_lines
 from worldmodel.run_folder import make_run, run_config
 from worldmodel.series import resolve
 
@@ -45,7 +45,8 @@ def main(config: DictConfig) -> None:
     missing = [index for index in range(config.episodes) if not episode_path(folder, index).exists()]
     run = make_run(config)
     metrics = run / "metrics.jsonl"
-    records = Records(run)  # of a resumed run, what happened to it; what it has collected is told anew
+    records = Records(run, keep=whole_lines(metrics))
+    told = [record["episodes"] for record in read_records(metrics, "collection")]
     records.begin(config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 
@@ -60,19 +61,20 @@ def main(config: DictConfig) -> None:
                 bar.update()
         episodes = [Played.read(index, episode_path(folder, index)) for index in range(config.episodes)]
         returns = [played.total for played in episodes]
-        records.write(
-            "collection",
-            config.episodes,
-            env=collector.spec.env,
-            task=collector.spec.task,
-            seed=config.seed,
-            policy=config.policy,
-            episodes=config.episodes,
-            env_frames=sum(played.env_frames for played in episodes),
-            returns=returns,
-            return_mean=sum(returns) / len(returns),
-            wall_clock_s=round(time.perf_counter() - start, 1),
-        )
+        if missing or told[-1:] != [config.episodes]:  # else a run that had ended was stopped as it drew its report
+            records.write(
+                "collection",
+                config.episodes,
+                env=collector.spec.env,
+                task=collector.spec.task,
+                seed=config.seed,
+                policy=config.policy,
+                episodes=config.episodes,
+                env_frames=sum(played.env_frames for played in episodes),
+                returns=returns,
+                return_mean=sum(returns) / len(returns),
+                wall_clock_s=round(time.perf_counter() - start, 1),
+            )
     finally:
         records.close()
         collector.close()

@@ -77,11 +77,12 @@ def recorded_calls(run: Path, *, trusted: bool) -> list[list[str]]:
     began = [record for record in read_all_records(run / "metrics.jsonl") if record["kind"] in ("header", "resume")]
     if not began:
         raise DataError(f"{run / 'metrics.jsonl'} does not say how the run was begun: it has no header")
-    first, *others = (_call(record, run) for record in began)
-    if first.resume:
+    settings = began[0].get("config")
+    if isinstance(settings, dict) and settings.get("resume"):
         raise ConfigError(
             f"{run} was killed before it wrote down how it was begun: repeat it yourself, by its {run / CONFIG}"
         )
+    first, *others = (_call(record, run) for record in began)
     for call in (first, *others):
         if not trusted and (code := _code(call, run)):
             raise ConfigError(
@@ -95,7 +96,7 @@ def recorded_calls(run: Path, *, trusted: bool) -> list[list[str]]:
 class _Call(NamedTuple):
     command: list[str]  # the module, and the choice of a configuration
     settings: list[str]
-    resume: str  # true or anyway; empty where it was not given
+    resume: str
 
 
 def _call(record: dict[str, Any], run: Path) -> _Call:
@@ -110,7 +111,7 @@ def _call(record: dict[str, Any], run: Path) -> _Call:
         options, arguments = arguments[:2], arguments[2:]
         if not re.fullmatch(r"\w+", options[-1]):
             raise ConfigError(f"{run} was begun with the configuration {options[-1]!r}, which is none of ours")
-    resume, settings = "", []
+    resume, settings = "true", []
     for argument in arguments:
         key, _, value = argument.lstrip("+~").partition("=")
         group = key.partition("@")[0]
@@ -118,8 +119,8 @@ def _call(record: dict[str, Any], run: Path) -> _Call:
             raise ConfigError(f"{run} was begun with {argument!r}, which is no setting of {module}: repeat it yourself")
         if (files("configs") / group).is_dir() and not re.fullmatch(r"\w+", value):
             raise ConfigError(f"{run} was begun with {argument!r}, which is no choice of ours: repeat it yourself")
-        if group == "resume" and value != "false":
-            resume = ANYWAY if value == ANYWAY else "true"
+        if group == "resume" and value == ANYWAY:
+            resume = ANYWAY
         if group not in OWN:
             settings.append(argument)
     if any(setting.partition("=")[0] == "sb3" for setting in settings):

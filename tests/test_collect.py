@@ -158,11 +158,15 @@ def test_a_log_that_was_cut_or_is_gone_on_with_says_nothing_twice(home: Path) ->
     run(home, "-m", "agents.collect", *TINY, "episodes=1", "run=torn")
     path = home / "torn" / "metrics.jsonl"
     header, last = path.read_text().splitlines(keepends=True)
-    begun = ["header", "resume"]
-    for found, kinds in ((header + last[: len(last) // 2], begun), (header + last, begun), (header[:9], ["header"])):
-        path.write_text(found)
+    for found, kinds in (
+        (header + last[: len(last) // 2], ["header", "resume", "collection"]),
+        (None, ["header", "resume", "collection", "resume"]),  # of a run that had ended
+        (header[:9], ["header", "collection"]),
+    ):
+        if found is not None:
+            path.write_text(found)
         run(home, "-m", "agents.collect", "episodes=2", "run=torn", "resume=true")
-        assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == [*kinds, "collection"]
+        assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == kinds
         assert read_records(path, "collection")[0]["episodes"] == 2
 
 

@@ -111,6 +111,8 @@ def test_only_entry_points_and_what_makes_them_import_hydra() -> None:
     found = modules()
     assert {"agents.cem_plan", "worldmodel.train"} <= {name for name, tree in found.items() if is_entry_point(tree)}
     assert hydra_outside_entry_points(found) == []
+    makes = {name for name, tree in found.items() if "worldmodel.configured" in imports(tree)}
+    assert makes and all(is_entry_point(found[name]) for name in makes)
 
 
 def test_nothing_imports_an_entry_point() -> None:

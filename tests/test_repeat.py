@@ -91,6 +91,18 @@ def test_runs_are_compared_by_records_episodes_and_weights(home: Path) -> None:
     assert second.startswith("episodes/000001.safetensors: SHA-256 ") and second.endswith("… there, missing here")
 
 
+@pytest.mark.parametrize("kind", ["header", "resume"])  # the latter as older versions wrote it
+def test_a_run_that_was_killed_before_it_said_how_it_was_begun_is_not_repeated(tmp_path: Path, kind: str) -> None:
+    """What its folder is told later are the settings that changed alone."""
+    record = {"kind": kind, "command": "python -m agents.collect env=cup", "config": {"resume": False}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    assert recorded_calls(tmp_path, trusted=False) == [["-m", "agents.collect", "env=cup"]]
+    record |= {"command": "python -m agents.collect run=cut resume=true", "config": {"resume": True}}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ConfigError, match=r"was killed before it wrote down .*, by its \S+config\.yaml$"):
+        recorded_calls(tmp_path, trusted=False)
+
+
 @pytest.mark.parametrize(
     ("command", "error", "message"),
     [
@@ -117,11 +129,6 @@ def test_runs_are_compared_by_records_episodes_and_weights(home: Path) -> None:
             r"which is no choice of ours",
         ),
         ("python -m agents.collect --config-name ../theirs", ConfigError, r"'\.\./theirs', which is none of ours"),
-        (
-            "python -m agents.collect run=cut resume=true",
-            ConfigError,
-            r"was killed before .*, by its \S+\.yaml$",
-        ),
         ("python -m agents.collect nonsense=1", ConfigError, r"by settings that there are no longer"),
         ("python -m 'agents.collect", DataError, r"does not say by which command it was begun \(ValueError"),
         ("python", DataError, r"does not say by which command it was begun \(ValueError"),

@@ -36,6 +36,8 @@ from worldmodel.series import resolve
 from worldmodel.settings import check_text
 from worldmodel.trainer import make_fabric
 
+WEIGHTS = ("vgg16", "alexnet", "lpips_vgg16", "lpips_alexnet", "i3d")  # files that people give
+
 
 @configured("evaluate")
 def main(config: DictConfig) -> None:
@@ -88,7 +90,9 @@ def measures(
 
     Raises ConfigError for a file without its hash, or of another one: its numbers would be called by a wrong name.
     """
-    given = [name for name, value in weights.items() if value and not name.endswith("_sha256")]
+    if unknown := sorted(set(weights) - {name for file in WEIGHTS for name in (file, f"{file}_sha256")}):
+        raise ConfigError(f"weights has {', '.join(unknown)}, which nothing measures with: set {', '.join(WEIGHTS)}")
+    given = [name for name in WEIGHTS if weights.get(name)]
     for name in given:
         check_text(f"weights.{name}", weights[name])
     paths = {name: Path(str(weights[name])) for name in given}

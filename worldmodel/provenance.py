@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+HEADER = b'{"kind": "header"'  # how the line of a log begins that tells where its run comes from
 DISTRIBUTIONS = (
     *("svg-worldmodel", "torch", "lightning-fabric", "numpy", "pillow", "gymnasium", "dm-control", "mujoco", "ale-py"),
     "stable-baselines3",
@@ -67,7 +68,7 @@ def last_origin(metrics: Path) -> dict[str, Any]:
     origin: dict[str, Any] = {}
     if metrics.is_file():
         for line in metrics.read_bytes().splitlines():
-            if line.startswith((b'{"kind": "header"', b'{"kind": "resume"')):
+            if line.startswith((HEADER, b'{"kind": "resume"')):
                 try:
                     origin = json.loads(line)
                 except ValueError:

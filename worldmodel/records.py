@@ -15,11 +15,9 @@ from torch.utils.tensorboard import SummaryWriter
 from worldmodel.errors import DataError
 from worldmodel.files import write_atomic
 from worldmodel.pictures.video import Frames, gif
+from worldmodel.provenance import HEADER
 
 LARGEST = 1e100  # of a record's numbers: their squares are numbers too
-
-
-HEADER = b'{"kind": "header"'  # how the record of a run's beginning begins
 HAPPENED = frozenset(("header", "resume", "env_failure"))  # kinds of records that no repetition brings back
 
 
@@ -42,9 +40,10 @@ class Records:
             raise DataError(
                 f"{path} has {len(written)} bytes of the {keep} the checkpoint knows: restore it, or start anew"
             )
-        if len(written) > keep or not path.exists():
-            write_atomic(path, written[:keep] + b"".join(_happened(written[keep:])))
-        self._begun = any(line.startswith(HEADER) for line in path.read_bytes().splitlines())
+        kept = written[:keep] + b"".join(_happened(written[keep:]))
+        if kept != written or not path.exists():
+            write_atomic(path, kept)
+        self._begun = any(line.startswith(HEADER) for line in kept.splitlines())
         self._file = path.open("ab")
         self._board = SummaryWriter(str(folder / "tensorboard"))
 

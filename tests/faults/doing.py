@@ -22,11 +22,11 @@ from worldmodel.episode import Episode, episode_path, save_episode
 from worldmodel.series import mark_best, numbered, prune
 
 ROOT = Path(__file__).resolve().parents[2]
+AGENTS = "cem_plan collect collecting dream_ppo learner loop ppo_imagine run workers"
+MODELS = "checkpoint episode files hashes held_out pretrained records run_folder series train units"
 KEEPERS = {  # what plays, fits, writes down, saves and goes on
-    *(str(ROOT / "agents" / f"{name}.py") for name in ("cem_plan", "collect", "collecting", "learner", "loop", "run")),
-    *(str(ROOT / "agents" / f"{name}.py") for name in ("dream_ppo", "ppo_imagine", "workers")),
-    *(str(ROOT / "worldmodel" / f"{name}.py") for name in ("checkpoint", "files", "hashes", "held_out", "pretrained")),
-    *(str(ROOT / "worldmodel" / f"{name}.py") for name in ("records", "run_folder", "series", "train", "units")),
+    *(str(ROOT / "agents" / f"{name}.py") for name in AGENTS.split()),
+    *(str(ROOT / "worldmodel" / f"{name}.py") for name in MODELS.split()),
 }
 CALLS = ("open", "fsync", "rename", "replace", "unlink", "rmdir", "mkdir")  # of os
 
@@ -113,25 +113,22 @@ def calls_of(function: str, *arguments: Any) -> None:
 def run_command(module: str, folder: str, settings: list[str], target: int, signum: int) -> None:
     """Runs a command in `folder`, sends it a signal at the target-th call or return of a function of `KEEPERS`.
 
-    Says at which, or of how many none was the one; what the command itself says goes to ``output.txt`` there.
+    Without a target says where each of them was; what the command itself says goes to ``output.txt`` there.
     """
     os.chdir(folder)
     answers = os.dup(1)
     output = os.open("output.txt", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    calls = 0
+    places: list[str] = []
 
     def watch(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal calls
         code = frame.f_code
         if event not in ("call", "return") or code.co_filename not in KEEPERS:
             return
-        calls += 1
-        if calls == target:
+        places.append(f"{event} of {code.co_qualname} ({Path(code.co_filename).name})")
+        if len(places) == target:
             sys.setprofile(None)
-            where = f"{event} of {code.co_qualname} ({Path(code.co_filename).name})"
-            os.write(answers, (json.dumps(where) + "\n").encode())
             os.kill(os.getpid(), signum)
 
     sys.argv = [module, *settings]
@@ -143,8 +140,9 @@ def run_command(module: str, folder: str, settings: list[str], target: int, sign
         raise
     finally:
         sys.setprofile(None)
-        if calls < target or not target:
-            os.write(answers, (json.dumps(calls) + "\n").encode())
+        if not target:
+            os.dup2(answers, 1)
+            say(places)
 
 
 def as_command(function: str, *arguments: Any) -> None:
