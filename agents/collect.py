@@ -46,7 +46,7 @@ def main(config: DictConfig) -> None:
     run = make_run(config)
     metrics = run / "metrics.jsonl"
     records = Records(run, keep=whole_lines(metrics))
-    told = [record["episodes"] for record in read_records(metrics, "collection")]
+    told = [record.get("episodes") for record in read_records(metrics, "collection")]
     records.begin(config.episodes - len(missing), **provenance(settings))
     print(f"run folder: {run}")
 

@@ -28,8 +28,6 @@ COMMANDS = {  # with settings, and how often each is stopped
     "agents.ppo_imagine": ([*PPO, "episodes=3", "first_updates=3", "updates=3"], 8),
     "agents.collect": (COLLECT, 20),
 }
-
-
 BEGIN = "call of Records.begin (records.py)"  # the folder is made, its log says nothing
 
 
